@@ -2,13 +2,21 @@
 
 import math
 from datetime import UTC, datetime
+from functools import lru_cache
+from pathlib import Path
 from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from models.errors import StoreError
 
 CARD_SCHEMA = 1
+CARD_FILE = "card.json"
 
-Precision = Literal["float32", "int8"]
+FilePrecision = Literal["float32", "int8"]
+"""What an exported file holds."""
+Precision = Literal["float32", "bfloat16", "int8"]
+"""What a runtime computes in; bfloat16 runs the float32 file on processors that have it."""
 VariantName = Literal["accurate", "fast"]
 
 
@@ -39,7 +47,7 @@ class Pool(Part):
 
 
 class Head(Part):
-    """How logits follow from feature maps; empty ``pools`` means class activation is not exact and not offered."""
+    """How logits follow from feature maps; without ``pools`` class activation is not offered."""
 
     pools: tuple[Pool, ...] = ()
     embedding_size: int
@@ -105,7 +113,7 @@ class Reference(Part):
 class Export(Part):
     """One runnable form of the network."""
 
-    precision: Precision
+    precision: FilePrecision
     file: str
     """Path of the OpenVINO ``.xml`` inside the model's folder."""
     sha256: str
@@ -142,7 +150,7 @@ class Card(Part):
     files: dict[str, str] = {}
     """SHA-256 of every other file in the model's folder, by relative path."""
     versions: dict[str, str] = {}
-    created: datetime = Field(default_factory=lambda: datetime.now(UTC))
+    created: AwareDatetime = Field(default_factory=lambda: datetime.now(UTC))
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -151,3 +159,28 @@ class Card(Part):
         if not math.isfinite(self.temperature):
             raise ValueError("temperature must be finite")
         return self
+
+
+def read_card(path: Path) -> Card:
+    """The card in a file; an unchanged file is parsed once. ``StoreError`` names what is wrong with it."""
+    try:
+        status = path.stat()
+        return _parse(path, status.st_mtime_ns, status.st_size, status.st_ino)
+    except OSError as error:
+        raise StoreError(f"{path} cannot be read: {error.strerror}. Check its permissions.") from error
+    except ValidationError as error:
+        first = error.errors(include_url=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "the file"
+        reason = f"{path} is no model card: {place}: {first['msg']}."
+        raise StoreError(f"{reason} Store the model again.") from error
+
+
+@lru_cache(maxsize=1024)
+def _parse(path: Path, modified: int, size: int, inode: int) -> Card:
+    card = Card.model_validate_json(path.read_bytes())
+    if card.schema_version > CARD_SCHEMA:
+        raise StoreError(
+            f"{path} was written by a newer catseye (card schema {card.schema_version}, here {CARD_SCHEMA}). "
+            "Update catseye."
+        )
+    return card
