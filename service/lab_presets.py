@@ -23,6 +23,15 @@ _POOLED = [
     [2, 4, 0, 1, 8, 1],
 ]
 
+_SHIFTED = [
+    [1, 1, 2, 0, 7, 1],
+    [3, 0, 9, 2, 3, 2],
+    [3, 0, 1, 1, 2, 1],
+    [3, 2, 4, 0, 1, 0],
+    [2, 6, 0, 1, 2, 1],
+    [1, 2, 4, 0, 1, 8],
+]
+
 PRESETS: Final = (
     Preset(
         name="drawing",
@@ -42,7 +51,7 @@ PRESETS: Final = (
             "image": [
                 [8, 8, 8, 7, 6, 5],
                 [8, 8, 7, 6, 5, 5],
-                [8, 6, 6, 5, 5, 5],
+                [8, 8, 6, 5, 5, 5],
                 [8, 5, 5, 5, 4, 4],
                 [5, 5, 5, 5, 4, 4],
                 [4, 4, 4, 3, 3, 3],
@@ -99,9 +108,9 @@ PRESETS: Final = (
     Preset(
         name="max-pooling-shifted",
         title="The same image moved one pixel to the right",
-        about="The last column wraps round, and the result is the same: pooling forgives small shifts.",
+        about="As the lecture prints it. The result is the same: pooling forgives small shifts.",
         request={
-            "image": [[*row[-1:], *row[:-1]] for row in _POOLED],
+            "image": _SHIFTED,
             "pool": {"type": "max", "size": 3, "stride": 3},
             "steps": True,
         },
