@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from models import image as images
 from models.convolution import convolve, output_shape, pad_widths, pool, steps
 from models.errors import BadParameter
+from service.json_schema import inlined_schema
 from service.lab_presets import PRESETS, Preset
-from service.lab_schemas import ConvolveAnswer, ConvolveRequest, PoolRequest, json_schema, parse_request
+from service.lab_schemas import ConvolveAnswer, ConvolveRequest, PoolRequest, parse_request
 
 MAX_WINDOW_NUMBERS: Final = 6_000_000
 """Most numbers under all places of the kernel together: 48 MB while it is computed."""
@@ -43,7 +44,7 @@ router = APIRouter(tags=["lab"])
             "required": True,
             "content": {
                 "application/json": {
-                    "schema": json_schema(),
+                    "schema": inlined_schema(ConvolveRequest),
                     "examples": {
                         preset.name: {"summary": preset.title, "value": preset.request} for preset in PRESETS
                     },

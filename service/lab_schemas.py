@@ -1,6 +1,5 @@
 """What the convolution lab reads and answers."""
 
-from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError
@@ -191,19 +190,3 @@ def _sentence(error: ValidationError) -> str:
     return (
         f"The request cannot be used: {where}{first['msg']}. Mend it and send it again; /docs shows the form."
     )
-
-
-def json_schema() -> dict[str, Any]:
-    """``ConvolveRequest`` as one JSON schema without references, for the OpenAPI document."""
-    schema = ConvolveRequest.model_json_schema()
-    definitions = schema.pop("$defs", {})
-
-    def inlined(node: Any) -> Any:
-        if isinstance(node, Mapping):
-            if "$ref" in node:
-                return inlined(definitions[node["$ref"].rsplit("/", 1)[1]])
-            return {key: inlined(value) for key, value in node.items() if key != "discriminator"}
-        return [inlined(item) for item in node] if isinstance(node, list) else node
-
-    whole: dict[str, Any] = inlined(schema)
-    return whole

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from models.errors import BadImage, BadParameter
+from service.json_schema import inlined_schema
 from service.lab import MAX_STEP_NUMBERS, _work, run
 from service.lab_presets import PRESETS
-from service.lab_schemas import ConvolveAnswer, ConvolveRequest, json_schema, parse_request
+from service.lab_schemas import ConvolveAnswer, ConvolveRequest, parse_request
 from tests.images import encode
 
 EDGE = [[0, -1, 0], [-1, 4, -1], [0, -1, 0]]
@@ -181,6 +182,6 @@ def test_the_limit_on_steps_admits_the_lecture_and_more():
 
 
 def test_the_schema_has_no_references_left():
-    assert "$ref" not in json.dumps(json_schema())
-    assert json_schema()["required"] == ["image"]
+    assert "$ref" not in json.dumps(inlined_schema(ConvolveRequest))
+    assert inlined_schema(ConvolveRequest)["required"] == ["image"]
     assert parse_request(b'{"image":[[1]],"kernel":[[1]]}').stride == 1
