@@ -35,6 +35,8 @@ _GAP: Final = 6
 _LABEL: Final = 16
 _SHEET_WIDTH: Final = 1280
 _PERCENTILE: Final = 99.5
+_TILE_SIDES: Final = ((4, 400), (12, 240), (32, 150), (128, 112), (512, 72), (MAX_TILES + 1, 48))
+"""(up to so many tiles, pixels of a tile's longer side)."""
 
 
 def strongest_channels(maps: NDArray[np.floating], count: int) -> list[int]:
@@ -154,7 +156,7 @@ def _limits(drawn: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
 
 def _tile_size(height: int, width: int, count: int) -> tuple[int, int]:
     """(height, width) in pixels of a tile: whole multiples for small maps, shrunk for large ones."""
-    target = 150 if count <= 32 else 112 if count <= 128 else 72 if count <= 512 else 48
+    target = next(side for most, side in _TILE_SIDES if count <= most)
     longest = max(height, width)
     if longest <= target:
         factor = target // longest

@@ -7,18 +7,20 @@ classification.
 
 import base64
 import binascii
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import anyio
 import anyio.to_thread
 import numpy as np
 import orjson
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Query, Request, Response
 from numpy.typing import NDArray
 
 from models import image as images
+from models.card import Tap
 from models.convolution import convolve, output_shape, pad_widths, pool, steps
 from models.errors import BadParameter
+from service.drawing import feature_grid
 from service.json_schema import inlined_schema
 from service.lab_presets import PRESETS, Preset
 from service.lab_schemas import ConvolveAnswer, ConvolveRequest, PoolRequest, parse_request
@@ -37,7 +39,12 @@ router = APIRouter(tags=["lab"])
 
 @router.post(
     "/v1/convolve",
-    response_model=ConvolveAnswer,
+    responses={
+        200: {
+            "model": ConvolveAnswer,
+            "content": {"image/png": {"schema": {"type": "string", "format": "binary"}}},
+        }
+    },
     summary="Slide a kernel over an image, pad, stride and pool, step by step on request",
     openapi_extra={
         "requestBody": {
@@ -53,11 +60,16 @@ router = APIRouter(tags=["lab"])
         }
     },
 )
-async def post_convolve(request: Request) -> Response:
+async def post_convolve(
+    request: Request,
+    format: Annotated[
+        Literal["json", "png"], Query(description="Numbers, or a picture of the maps.")
+    ] = "json",
+) -> Response:
     """Multiply and sum the kernel with each window of the image (cross-correlation), then pool."""
     body = await request.body()
-    answer = await anyio.to_thread.run_sync(_work, body, limiter=_THREADS)
-    return Response(answer, media_type="application/json")
+    answer = await anyio.to_thread.run_sync(_work, body, format, limiter=_THREADS)
+    return Response(answer, media_type="image/png" if format == "png" else "application/json")
 
 
 @router.get("/v1/convolve/presets", summary="The lecture's own examples, ready to send")
@@ -66,8 +78,19 @@ async def get_presets() -> list[Preset]:
     return list(PRESETS)
 
 
-def _work(body: bytes) -> bytes:
-    return orjson.dumps(run(parse_request(body)), option=orjson.OPT_SERIALIZE_NUMPY)
+def _work(body: bytes, format: str = "json") -> bytes:
+    answer = run(parse_request(body))
+    return _picture(answer) if format == "png" else orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _picture(answer: dict[str, Any]) -> bytes:
+    """The last maps of an answer as a labelled grid."""
+    name = "pooled" if "pooled" in answer else "feature_maps"
+    maps = np.moveaxis(answer[name], 0, 2)
+    rows, columns, count = maps.shape
+    stride = max(1, round(answer["input"]["shape"][0] / rows))
+    tap = Tap(index=0, name=name.replace("_", " "), shape=(rows, columns, count), stride=stride)
+    return feature_grid(maps, tap, channels=range(count))
 
 
 def run(request: ConvolveRequest) -> dict[str, Any]:

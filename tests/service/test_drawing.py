@@ -35,7 +35,7 @@ def test_every_tile_shows_its_map():
     sheet = opened(feature_grid(maps, tap(maps), channels=[4, 0]))
     for channel in (4, 0):
         limit = np.percentile(np.abs(maps[..., channel].astype(float)), 99.5)
-        tile = np.kron(colour(maps[..., channel].astype(float), limit), np.ones((21, 21, 1), np.uint8))
+        tile = np.kron(colour(maps[..., channel].astype(float), limit), np.ones((57, 57, 1), np.uint8))
         assert contains(sheet, tile)
 
 

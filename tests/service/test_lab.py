@@ -99,6 +99,12 @@ def test_every_preset_runs(preset):
     lab(**preset.request)
 
 
+def test_the_maps_are_drawn_on_request():
+    for request in ({"kernel": [EDGE, EDGE]}, {"pool": {"size": 2}}):
+        body = json.dumps({"image": [[1, 2, 3, 9]] * 4, **request}).encode()
+        assert _work(body, "png").startswith(b"\x89PNG")
+
+
 def test_names_of_presets_are_unique():
     assert len({preset.name for preset in PRESETS}) == len(PRESETS)
 
