@@ -1,0 +1,229 @@
+"""The Open Inference Protocol, version 2: what Triton, KServe, MLServer and OpenVINO Model Server speak.
+
+A client written for those reads the metadata, asks whether a model is ready and sends tensors, in JSON
+or with the binary extension. The one input ``image`` takes UINT8 pixels (batch, height, width, 3) at
+the model's own size, or image files of any size as BYTES, which the service decodes as it does everywhere.
+
+Errors are ``{"error": "..."}``, as the protocol says. A request that does not fit is a 400 there where
+the other routes answer 422.
+"""
+
+from collections.abc import Callable, Coroutine
+from importlib.metadata import version as distribution_version
+from typing import Annotated, Any, Final
+
+import anyio.to_thread
+import numpy as np
+from fastapi import APIRouter, Header, Request, Response
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from fastapi.routing import APIRoute
+from numpy.typing import NDArray
+
+from models.errors import BadParameter, CatseyeError, Overloaded, UnsupportedMedia
+from models.runtime import softmax
+from service.inference_schemas import (
+    InferAnswer,
+    InferRequest,
+    Live,
+    ModelMetadata,
+    ModelReady,
+    ProtocolError,
+    Ready,
+    RequestOutput,
+    ServerMetadata,
+    TensorMetadata,
+)
+from service.json_schema import inlined_schema
+from service.ports import Gateway, Served, gateway_of
+from service.tensors import INPUT, Parsed, classification, parse, read_images, render
+
+OUTPUTS: Final = ("logits", "probabilities", "labels", "embedding")
+_PARSE_INLINE: Final = 65_536
+"""Bodies up to this many bytes are parsed where they are; longer ones in a worker thread."""
+
+
+class ProtocolRoute(APIRoute):
+    """Answers errors in the protocol's form."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The route's handler with its errors caught."""
+        handler = super().get_route_handler()
+
+        async def answer(request: Request) -> Response:
+            try:
+                return await handler(request)
+            except CatseyeError as error:
+                return _error(error)
+            except RequestValidationError as error:
+                return _error(BadParameter(f"The request does not fit: {error.errors()[0]['msg']}."))
+
+        return answer
+
+
+def _error(error: CatseyeError) -> JSONResponse:
+    status = 400 if error.status == 422 else error.status
+    headers = (
+        {"Retry-After": f"{max(1, round(error.retry_after))}"} if isinstance(error, Overloaded) else None
+    )
+    return JSONResponse({"error": error.detail}, status, headers)
+
+
+router = APIRouter(
+    prefix="/v2",
+    tags=["open inference protocol"],
+    route_class=ProtocolRoute,
+    responses={400: {"model": ProtocolError}, 404: {"model": ProtocolError}, 503: {"model": ProtocolError}},
+)
+
+
+@router.get("", summary="What this server is")
+async def server_metadata() -> ServerMetadata:
+    """Name, version and the extensions that are understood."""
+    return ServerMetadata(
+        name="catseye",
+        version=distribution_version("catseye"),
+        extensions=["binary_tensor_data", "classification"],
+    )
+
+
+@router.get("/health/live", summary="Whether the server answers")
+async def live() -> Live:
+    """Always true where there is an answer at all."""
+    return Live(live=True)
+
+
+@router.get("/health/ready", summary="Whether every model takes work", response_model=Ready)
+async def ready(request: Request) -> Response:
+    """200 when ready, 503 while loading or shutting down."""
+    is_ready = gateway_of(request).ready()
+    return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
+
+
+@router.get("/models/{model}", summary="What a model takes and gives")
+@router.get("/models/{model}/versions/{version}", summary="What a version of a model takes and gives")
+async def model_metadata(request: Request, model: str, version: str | None = None) -> ModelMetadata:
+    """Inputs and outputs with types and shapes; -1 is the batch."""
+    gateway = gateway_of(request)
+    served = gateway.find(model, version)
+    height, width = served.card.input_size
+    classes = len(served.card.labels)
+    shapes = {"logits": [-1, classes], "probabilities": [-1, classes], "labels": [-1]}
+    shapes["embedding"] = [-1, served.card.head.embedding_size]
+    return ModelMetadata(
+        name=served.name,
+        versions=list(gateway.versions(model)),
+        platform="catseye",
+        inputs=[TensorMetadata(name=INPUT, datatype="UINT8", shape=[-1, height, width, 3])],
+        outputs=[
+            TensorMetadata(name=name, datatype="BYTES" if name == "labels" else "FP32", shape=shapes[name])
+            for name in OUTPUTS
+        ],
+    )
+
+
+@router.get("/models/{model}/ready", summary="Whether a model takes work")
+@router.get("/models/{model}/versions/{version}/ready", summary="Whether a version of a model takes work")
+async def model_ready(request: Request, model: str, version: str | None = None) -> ModelReady:
+    """200 when it does; 404 where it is not served."""
+    return ModelReady(name=gateway_of(request).find(model, version).name, ready=True)
+
+
+_BODY: Final = {
+    "requestBody": {
+        "required": True,
+        "content": {
+            "application/json": {"schema": inlined_schema(InferRequest)},
+            "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
+        },
+    }
+}
+HeaderLength = Annotated[str | None, Header(alias="Inference-Header-Content-Length")]
+
+
+@router.post("/models/{model}/infer", summary="Run a model", response_model=InferAnswer, openapi_extra=_BODY)
+@router.post(
+    "/models/{model}/versions/{version}/infer",
+    summary="Run a version of a model",
+    response_model=InferAnswer,
+    openapi_extra=_BODY,
+)
+async def infer(
+    request: Request, model: str, version: str | None = None, header_length: HeaderLength = None
+) -> Response:
+    """Tensors or encoded images in; logits, probabilities, labels and embedding out, or those asked for."""
+    gateway = gateway_of(request)
+    served = gateway.find(model, version)
+    _check_encoding(request)
+    body = await request.body()
+    inline = len(body) <= _PARSE_INLINE
+    parsed = (
+        parse(body, header_length) if inline else await anyio.to_thread.run_sync(parse, body, header_length)
+    )
+    wanted = _wanted(parsed.request)
+    pixels = await _pixels(gateway, parsed, served)
+    needed = {"embedding"} if {name for name, *_ in wanted} == {"embedding"} else {"logits"}
+    needed |= {"embedding"} & {name for name, *_ in wanted}
+    results = await gateway.infer(served, pixels, sorted(needed))
+    head = {"model_name": served.name, "model_version": served.version}
+    if parsed.request.id is not None:
+        head["id"] = parsed.request.id
+    answer, json_length = render(head, [_output(output, results, served) for output in wanted])
+    if json_length is None:
+        return Response(answer, media_type="application/json")
+    headers = {"Inference-Header-Content-Length": str(json_length)}
+    return Response(answer, media_type="application/octet-stream", headers=headers)
+
+
+def _check_encoding(request: Request) -> None:
+    encoding = request.headers.get("content-encoding", "identity")
+    if encoding.lower() != "identity":
+        raise UnsupportedMedia("The body is compressed. Send it as it is; images in BYTES are small already.")
+
+
+def _wanted(asked: InferRequest) -> list[tuple[str, bool, int]]:
+    """(name, whether binary, how many classes or 0 for numbers) of each output that is wanted."""
+    all_binary = _flag(asked.parameters, "binary_data_output", False)
+    outputs = asked.outputs or [RequestOutput(name=name) for name in OUTPUTS]
+    return [_one_wanted(output, all_binary) for output in outputs]
+
+
+def _one_wanted(output: RequestOutput, all_binary: bool) -> tuple[str, bool, int]:
+    if output.name not in OUTPUTS:
+        raise BadParameter(f"There is no output {output.name[:80]!r}. Ask for {', '.join(OUTPUTS)}.")
+    count = output.parameters.get("classification", 0)
+    if type(count) is not int or not 0 <= count < 2**31:
+        raise BadParameter("`classification` is no count of classes. Give a whole number of at least 1.")
+    if count and output.name not in ("logits", "probabilities"):
+        raise BadParameter(f"{output.name} cannot be given by class. Ask it of logits or probabilities.")
+    return output.name, _flag(output.parameters, "binary_data", all_binary), count
+
+
+def _flag(parameters: dict[str, Any], key: str, default: bool) -> bool:
+    value = parameters.get(key, default)
+    if not isinstance(value, bool):
+        raise BadParameter(f"`{key}` is neither true nor false. Give one of them.")
+    return value
+
+
+async def _pixels(gateway: Gateway, parsed: Parsed, served: Served) -> NDArray[np.uint8]:
+    images = read_images(parsed, served.card.input_size)
+    if isinstance(images, list):
+        return np.stack([await gateway.decode(data, served.card.input_size) for data in images])
+    return images
+
+
+def _output(
+    wanted: tuple[str, bool, int], results: dict[str, NDArray[np.float32]], served: Served
+) -> tuple[str, NDArray[Any], bool]:
+    name, as_binary, count = wanted
+    labels = served.card.labels
+    if name == "embedding":
+        return name, results["embedding"], as_binary
+    if name == "labels":
+        best = results["logits"].argmax(axis=1)
+        return name, np.array([labels[index] for index in best], dtype=object), as_binary
+    values = results["logits"]
+    if name == "probabilities":
+        values = softmax(values, served.card.temperature).astype(np.float32)
+    return name, classification(values, labels, count) if count else values, as_binary

@@ -1,0 +1,63 @@
+"""What the routes that look inside a network ask of the rest of the service, and nothing more."""
+
+from collections.abc import Sequence
+from typing import Protocol, cast
+
+import numpy as np
+from fastapi import Request
+from numpy.typing import NDArray
+
+from models.card import Card
+
+Pixels = NDArray[np.uint8]
+Floats = NDArray[np.float32]
+
+
+class Served(Protocol):
+    """One version of a model that is loaded and takes work."""
+
+    @property
+    def name(self) -> str:
+        """The model's name in the store."""
+
+    @property
+    def version(self) -> str:
+        """The version in the store."""
+
+    @property
+    def variant(self) -> str:
+        """``accurate`` or ``fast``."""
+
+    @property
+    def card(self) -> Card:
+        """What the model says about itself."""
+
+    def head(self) -> tuple[Floats, Floats]:
+        """Kernel (embedding, classes) and bias (classes,)."""
+
+
+class Gateway(Protocol):
+    """Finds models, decodes images and runs networks, within the service's limits."""
+
+    def find(self, model: str | None, version: str | None = None, variant: str | None = None) -> Served:
+        """The model to use, the default one for None; ``UnknownModel`` otherwise."""
+
+    def versions(self, model: str) -> Sequence[str]:
+        """Versions of a model that can be asked for, newest first."""
+
+    def ready(self) -> bool:
+        """Whether every model takes work."""
+
+    async def images(self, request: Request) -> list[bytes]:
+        """The image files of a request: its raw body, or its multipart fields ``image``."""
+
+    async def decode(self, data: bytes, size: tuple[int, int] | None) -> Pixels:
+        """Pixels (height, width, 3) of an image file, in a worker thread."""
+
+    async def infer(self, model: Served, images: Pixels, outputs: Sequence[str]) -> dict[str, Floats]:
+        """Outputs ``logits``, ``embedding``, ``tap_<n>`` by name for (batch, height, width, 3) pixels."""
+
+
+def gateway_of(request: Request) -> Gateway:
+    """The service's gateway, put on the application when it starts."""
+    return cast(Gateway, request.app.state.gateway)
