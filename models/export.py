@@ -1,0 +1,196 @@
+"""Keras to OpenVINO: the files that serving runs, in float32 and, quantised after training, in int8.
+
+Both take ``image``, uint8 (batch, height, width, 3) with any batch, and give ``logits``, ``embedding`` and
+every map ``tap_0`` ... ``tap_n`` as float32.
+"""
+
+import contextlib
+import importlib
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.card import Export, FilePrecision
+from models.errors import BadData, BadParameter, StoreError
+from models.files import sha256_of, sync, sync_tree
+
+if TYPE_CHECKING:
+    from models.classifier import Classifier
+
+Preset = Literal["mixed", "performance"]
+"""``performance`` has symmetric activations, which suits ReLU; ``mixed`` has asymmetric ones where values go
+below zero, as after swish."""
+
+INPUT = "image"
+LOGITS = "logits"
+EMBEDDING = "embedding"
+
+
+def export_path(precision: FilePrecision) -> str:
+    """Where an export lies inside a model's folder."""
+    return f"openvino/{precision}.xml"
+
+
+def preset_for(backbone: str) -> Preset:
+    """The quantisation that suits a backbone's activations."""
+    return "mixed" if backbone.startswith("efficientnet") else "performance"
+
+
+def export_openvino(classifier: "Classifier", folder: Path) -> Export:
+    """Write ``openvino/float32.xml`` and ``.bin`` into a model's ``folder``, whole or not at all.
+
+    The weights stay float32: halving them to float16 saves disk, but moves the answers.
+    """
+    import openvino
+    import tensorflow as tf
+
+    model = classifier.output_model()
+    names = list(model.output)
+
+    def forward(image: Any) -> list[Any]:
+        outputs = model(image, training=False)
+        # TensorFlow calls the items of a list Identity, Identity_1, ... but sorts a dict by its keys.
+        return [tf.identity(outputs[name]) for name in names]
+
+    signature = tf.TensorSpec((None, *classifier.input_size, 3), tf.uint8, name=INPUT)
+    with no_telemetry():
+        function = tf.function(forward, input_signature=[signature])
+        converted = openvino.convert_model(function.get_concrete_function())
+    for index, name in enumerate(names):
+        converted.output("Identity:0" if index == 0 else f"Identity_{index}:0").set_names({name})
+    converted.inputs[0].set_names({INPUT})
+    return _write(converted, folder, "float32")
+
+
+def quantize(folder: Path, images: Iterable[NDArray[np.uint8]], preset: Preset = "performance") -> Export:
+    """Write ``openvino/int8.xml`` and ``.bin`` beside the float32 files of a model's ``folder``.
+
+    ``images`` (height, width, 3) calibrate the ranges: some hundred of the training images, decoded as in
+    serving. The averages and the head stay in float32, which costs nothing and keeps class activation exact.
+    Raises ``BadData`` without images of the model's size, ``StoreError`` without a float32 export.
+    """
+    import openvino
+
+    path = folder / export_path("float32")
+    if not path.is_file():
+        raise StoreError(f"{path} is missing, so there is nothing to quantise. Export the model first.")
+    core = openvino.Core()
+    core.set_property({"ENABLE_MMAP": False})
+    model = core.read_model(path)
+    shape = tuple(dimension.get_length() for dimension in list(model.input(INPUT).partial_shape)[1:])
+    batches = [_checked(image, shape)[None] for image in images]
+    if not batches:
+        raise BadData(
+            "Quantisation needs images to calibrate with, and got none. Give some of the training images."
+        )
+    with no_telemetry(), _quiet():
+        nncf = importlib.import_module("nncf")
+        quantized = nncf.quantize(
+            model,
+            nncf.Dataset(batches),
+            preset=_nncf_preset(nncf, preset),
+            subset_size=len(batches),
+            ignored_scope=nncf.IgnoredScope(names=head_operations(model), validate=False),
+        )
+    note = f"{preset} preset, calibrated on {len(batches)} images"
+    return _write(quantized, folder, "int8").model_copy(update={"note": note})
+
+
+def head_operations(model: Any) -> list[str]:
+    """Names of the operations between the maps (without maps: the embedding) and the logits."""
+    taps = [output for output in model.outputs if output.get_any_name().startswith("tap_")]
+    ends = {_producer(output).get_friendly_name() for output in taps or [model.output(EMBEDDING)]}
+    found: dict[str, None] = {}
+    waiting = [_producer(model.output(LOGITS))]
+    while waiting:
+        node = waiting.pop()
+        name = node.get_friendly_name()
+        if name in ends or name in found or node.get_type_name() in ("Constant", "Parameter"):
+            continue
+        found[name] = None
+        waiting.extend(source.get_source_output().get_node() for source in node.inputs())
+    return list(found)
+
+
+@contextlib.contextmanager
+def no_telemetry() -> Iterator[None]:
+    """Keep OpenVINO's converter and NNCF from reporting to their maker, as they do outside of CI."""
+    before = os.environ.get("CI")
+    os.environ["CI"] = "true"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["CI"]
+        else:
+            os.environ["CI"] = before
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """NNCF draws bars of its own and logs every step; training has its own bar."""
+    logger = logging.getLogger("nncf")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with Path(os.devnull).open("w") as nowhere, contextlib.redirect_stdout(nowhere):
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _nncf_preset(nncf: Any, preset: str) -> Any:
+    try:
+        return {"mixed": nncf.QuantizationPreset.MIXED, "performance": nncf.QuantizationPreset.PERFORMANCE}[
+            preset
+        ]
+    except KeyError:
+        raise BadParameter(f"{preset!r} is no quantisation preset. Use 'mixed' or 'performance'.") from None
+
+
+def _checked(image: NDArray[np.uint8], shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    if image.shape != shape or image.dtype != np.uint8:
+        raise BadData(
+            f"An image to calibrate with is {image.dtype} {image.shape}, and the model takes uint8 {shape}. "
+            "Decode images to the model's size."
+        )
+    return image
+
+
+def _producer(output: Any) -> Any:
+    return output.get_node().input_value(0).get_node()
+
+
+def _write(model: Any, folder: Path, precision: FilePrecision) -> Export:
+    """Save next to the final place, then rename; an ``.xml`` is never there without its own ``.bin``."""
+    import openvino
+
+    target = folder / export_path(precision)
+    _replace(target, lambda path: openvino.save_model(model, path, compress_to_fp16=False))
+    return Export(
+        precision=precision, file=export_path(precision), sha256=sha256_of(target.with_suffix(".bin"))
+    )
+
+
+def _replace(target: Path, write: Callable[[Path], object]) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=f".{target.stem}-", dir=target.parent))
+    try:
+        write(scratch / target.name)
+        sync_tree(scratch)
+        target.unlink(missing_ok=True)
+        for suffix in (".bin", ".xml"):
+            (scratch / target.name).with_suffix(suffix).replace(target.with_suffix(suffix))
+        sync(target.parent)
+    except (OSError, RuntimeError) as error:
+        # OpenVINO raises RuntimeError for a full disk.
+        raise StoreError(f"{target} could not be written: {error}. Check the free space.") from error
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)

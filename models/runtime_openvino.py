@@ -1,0 +1,170 @@
+"""The OpenVINO runtime: a compiled network for scores, and one for maps once they are asked for."""
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import openvino
+from numpy.typing import NDArray
+
+from models.card import Precision
+from models.errors import CatseyeError, StoreError
+from models.runtime import (
+    FAST_OUTPUTS,
+    Hint,
+    Outputs,
+    check_answer,
+    check_images,
+    check_outputs,
+    output_names,
+)
+from models.store import StoredModel, check_file
+
+logger = logging.getLogger(__name__)
+
+# OpenVINO's first inference from two threads at once can deadlock: a static initialiser waits for the GIL.
+_first = threading.Lock()
+
+
+class _Compiled:
+    """A compiled network and its idle infer requests: as many as there ever were runs at once."""
+
+    def __init__(self, network: Any, names: Sequence[str]) -> None:
+        self._network = network
+        self.streams = int(network.get_property("NUM_STREAMS"))
+        self._index = {name: number for number, name in enumerate(names)}
+        self._idle: deque[Any] = deque()
+
+    def run(self, images: NDArray[np.uint8], outputs: Sequence[str]) -> Outputs:
+        try:
+            request = self._idle.pop()
+        except IndexError:
+            request = self._network.create_infer_request()
+        request.infer([images], share_inputs=True, share_outputs=True)
+        # Copies, since the request's memory is the next run's. A request that raised is not used again.
+        answer = {
+            name: np.array(request.get_output_tensor(self._index[name]).data, np.float32) for name in outputs
+        }
+        self._idle.append(request)
+        return answer
+
+
+class OpenvinoRuntime:
+    """See ``models.runtime.Runtime``."""
+
+    name = "openvino"
+
+    def __init__(
+        self,
+        model: StoredModel,
+        precision: Precision = "float32",
+        *,
+        streams: int | None = None,
+        threads: int | None = None,
+        hint: Hint = "latency",
+    ) -> None:
+        self.outputs = output_names(model.card)
+        self._size = model.card.input_size
+        self._core = openvino.Core()
+        # A mapped file that somebody truncates would end the process with a bus error.
+        self._core.set_property({"ENABLE_MMAP": False})
+        self.precision = self._possible(model, precision)
+        self._settings: dict[str, Any] = {
+            "PERFORMANCE_HINT": hint.upper(),
+            # Explicit, for by itself OpenVINO takes bfloat16 wherever the processor has it.
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bfloat16" else "f32",
+            # Pinned, the threads of every process (and the calling ones) would sit on the same first core.
+            "ENABLE_CPU_PINNING": False,
+        }
+        if streams is not None:
+            self._settings["NUM_STREAMS"] = streams
+        if threads is not None:
+            self._settings["INFERENCE_NUM_THREADS"] = threads
+        file = model.export_path("int8" if precision == "int8" else "float32")
+        network = _read(self._core, model, file)
+        _check_ports(model, file.name, network, self.outputs)
+        self._whole = network
+        self._maps: _Compiled | None = None
+        self._lock = threading.Lock()
+        with _first:
+            self._scores: _Compiled | None = self._compile(network.clone(), FAST_OUTPUTS)
+            first = self._scores.run(np.zeros((1, *self._size, 3), np.uint8), FAST_OUTPUTS)
+        check_answer(model, file.name, first)
+        self.streams = self._scores.streams
+
+    def run(self, images: NDArray[np.uint8], outputs: Sequence[str] = ("logits",)) -> Outputs:
+        """See ``models.runtime.Runtime.run``."""
+        check_outputs(outputs, self.outputs)
+        images = check_images(images, self._size)
+        fast = all(name in FAST_OUTPUTS for name in outputs)
+        compiled = self._scores if fast else self._with_maps()
+        if compiled is None:
+            raise _closed()
+        return compiled.run(images, outputs)
+
+    def close(self) -> None:
+        """See ``models.runtime.Runtime.close``."""
+        with self._lock:
+            self._scores = self._maps = self._whole = None
+
+    def _with_maps(self) -> _Compiled | None:
+        """Compiled at the first request for a map, from memory: the files may have gone since."""
+        if self._maps is None:
+            with self._lock:
+                if self._maps is None and self._whole is not None:
+                    self._maps = self._compile(self._whole, self.outputs)
+                    self._whole = None
+        return self._maps
+
+    def _compile(self, network: Any, outputs: Sequence[str]) -> _Compiled:
+        for result in [port.get_node() for port in network.outputs if port.get_any_name() not in outputs]:
+            network.remove_result(result)
+        compiled = self._core.compile_model(network, "CPU", self._settings)
+        return _Compiled(compiled, [port.get_any_name() for port in compiled.outputs])
+
+    def _possible(self, model: StoredModel, precision: Precision) -> Precision:
+        if precision == "bfloat16" and "BF16" not in self._core.get_property(
+            "CPU", "OPTIMIZATION_CAPABILITIES"
+        ):
+            logger.warning("This processor has no bfloat16, so model %s runs in float32.", model.tag)
+            return "float32"
+        return precision
+
+
+def _read(core: Any, model: StoredModel, path: Path) -> Any:
+    """The network in a file, after its hashes were compared with the card."""
+    file = path.relative_to(model.path).as_posix()
+    weights = path.with_suffix(".bin")
+    if model.card.files:
+        check_file(model, file)
+        check_file(model, weights.relative_to(model.path).as_posix())
+    try:
+        return core.read_model(path)
+    except RuntimeError as error:
+        reason = str(error).strip().splitlines()[-1]
+        raise StoreError(
+            f"{file} of model {model.tag} cannot be read by OpenVINO ({reason}). "
+            "Export or store the model again."
+        ) from error
+
+
+def _check_ports(model: StoredModel, file: str, network: Any, outputs: Sequence[str]) -> None:
+    """Raise ``StoreError`` unless the network takes and gives what the card says."""
+    have = {name for port in network.outputs for name in port.get_names()}
+    missing = [name for name in outputs if name not in have]
+    shape = network.inputs[0].partial_shape
+    wanted = openvino.PartialShape([-1, *model.card.input_size, 3])
+    if missing or len(network.inputs) != 1 or not wanted.same_scheme(shape):
+        what = f"has no output {missing[0]}" if missing else f"takes {shape}, not {wanted}"
+        raise StoreError(
+            f"{file} of model {model.tag} is not the network of its card: it {what}. "
+            "Store the model again, or serve another."
+        )
+
+
+def _closed() -> CatseyeError:
+    return CatseyeError("The runtime was closed while a run was on its way to it. Send the request again.")

@@ -1,0 +1,81 @@
+"""The TensorFlow runtime: slower, and the yardstick that OpenVINO is held to."""
+
+import logging
+import threading
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from models.card import Precision
+from models.classifier import load_classifier
+from models.errors import CatseyeError
+from models.runtime import FAST_OUTPUTS, Outputs, check_answer, check_images, check_outputs, output_names
+from models.store import KERAS_FILE, StoredModel, check_file
+
+logger = logging.getLogger(__name__)
+
+
+class TensorflowRuntime:
+    """See ``models.runtime.Runtime``."""
+
+    name = "tensorflow"
+    precision: Precision = "float32"
+    streams = 1
+
+    def __init__(self, model: StoredModel, *, threads: int | None = None) -> None:
+        if threads is not None:
+            _set_threads(threads)
+        if model.card.files:
+            check_file(model, KERAS_FILE)
+        self.outputs = output_names(model.card)
+        self._size = model.card.input_size
+        self._network = load_classifier(model.keras_path, model.card).output_model()
+        self._lock = threading.Lock()
+        self._maps: Any = None
+        self._scores: Any = self._trace(FAST_OUTPUTS)
+        check_answer(model, KERAS_FILE, self.run(np.zeros((1, *self._size, 3), np.uint8), FAST_OUTPUTS))
+
+    def run(self, images: NDArray[np.uint8], outputs: Sequence[str] = ("logits",)) -> Outputs:
+        """See ``models.runtime.Runtime.run``."""
+        check_outputs(outputs, self.outputs)
+        images = check_images(images, self._size)
+        fast = all(name in FAST_OUTPUTS for name in outputs)
+        function = self._scores if fast else self._with_maps()
+        if function is None:
+            raise CatseyeError(
+                "The runtime was closed while a run was on its way to it. Send the request again."
+            )
+        answer = function(tf.constant(images))
+        return {name: answer[name].numpy() for name in outputs}
+
+    def close(self) -> None:
+        """See ``models.runtime.Runtime.close``."""
+        with self._lock:
+            self._scores = self._maps = self._network = None
+
+    def _with_maps(self) -> Any:
+        with self._lock:
+            if self._maps is None and self._network is not None:
+                self._maps = self._trace(self.outputs)
+            return self._maps
+
+    def _trace(self, outputs: Sequence[str]) -> Any:
+        """A concrete function, so that no later call traces again and threads can share it."""
+        part = keras.Model(self._network.input, {name: self._network.output[name] for name in outputs})
+
+        def forward(image: Any) -> Any:
+            return part(image, training=False)
+
+        signature = tf.TensorSpec((None, *self._size, 3), tf.uint8)
+        return tf.function(forward, input_signature=[signature]).get_concrete_function()
+
+
+def _set_threads(threads: int) -> None:
+    try:
+        tf.config.threading.set_intra_op_parallelism_threads(threads)
+    except RuntimeError:
+        logger.warning("TensorFlow has started already, so it keeps its number of threads.")
