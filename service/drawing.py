@@ -9,6 +9,7 @@ percentile, so that one hot pixel does not darken a map.
 import io
 import unicodedata
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final, Literal
 
@@ -23,7 +24,7 @@ from service.colours import colour, legend
 Scale = Literal["channel", "layer"]
 
 MAX_TILES: Final = 1024
-"""Most channels on one grid."""
+"""Most channels on one picture."""
 DEFAULT_TILES: Final = 64
 """Channels drawn when the caller names none: the strongest ones."""
 
@@ -46,6 +47,17 @@ def strongest_channels(maps: NDArray[np.floating], count: int) -> list[int]:
     return [int(index) for index in np.argsort(-strength, kind="stable")[:count]]
 
 
+@dataclass(frozen=True, kw_only=True)
+class Layer:
+    """The maps of one layer, and which of its channels to draw."""
+
+    maps: NDArray[np.floating]
+    """(height, width, channels) of the whole layer."""
+    tap: Tap
+    channels: Sequence[int] | None = None
+    """In the order of drawing; default the strongest ones."""
+
+
 def feature_grid(
     maps: NDArray[np.floating],
     tap: Tap,
@@ -54,7 +66,7 @@ def feature_grid(
     scale: Scale = "channel",
     image: NDArray[np.uint8] | None = None,
 ) -> bytes:
-    """PNG of feature maps as labelled tiles under a title with the layer's name, shape and stride.
+    """PNG of one layer's feature maps as labelled tiles under a title with its name, shape and stride.
 
     Parameters
     ----------
@@ -69,7 +81,30 @@ def feature_grid(
     BadParameter
         A channel that the layer does not have, none at all, or more than ``MAX_TILES``.
     """
-    best_first = channels is None
+    return feature_grids([Layer(maps=maps, tap=tap, channels=channels)], scale=scale, image=image)
+
+
+def feature_grids(
+    layers: Sequence[Layer], *, scale: Scale = "channel", image: NDArray[np.uint8] | None = None
+) -> bytes:
+    """PNG of several layers' grids, one below the other; the limit on tiles holds for all together."""
+    if sum(len(layer.channels or ()) for layer in layers) > MAX_TILES:
+        raise BadParameter(
+            f"More than {MAX_TILES} channels do not fit on one picture. Choose fewer with `channels`."
+        )
+    sheets = [_grid(layer, scale, image) for layer in layers]
+    if len(sheets) == 1:
+        return _png(sheets[0])
+    size = max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)
+    whole, y = Image.new("RGB", size, _BACKGROUND), 0
+    for sheet in sheets:
+        whole.paste(sheet, (0, y))
+        y += sheet.height
+    return _png(whole)
+
+
+def _grid(layer: Layer, scale: Scale, image: NDArray[np.uint8] | None) -> Image.Image:
+    maps, channels = layer.maps, layer.channels
     if channels is None:
         channels = strongest_channels(maps, DEFAULT_TILES - (image is not None))
     _check_channels(channels, maps.shape[2])
@@ -82,8 +117,9 @@ def feature_grid(
         tiles, labels = [image, *tiles], [("input", ""), *labels]
     sheet, draw = _tiled(tiles, labels, _tile_size(drawn.shape[0], drawn.shape[1], len(tiles)))
     bounds = (bool(drawn.min() < 0), "max" if scale == "channel" else _number(float(limits.max())))
-    _grid_title(sheet, draw, tap, maps.shape, _which(len(channels), maps.shape[2], best_first, scale), bounds)
-    return _png(sheet)
+    which = _which(len(channels), maps.shape[2], layer.channels is None, scale)
+    _grid_title(sheet, draw, layer.tap, maps.shape, which, bounds)
+    return sheet
 
 
 def activation_overlay(
@@ -139,10 +175,6 @@ def _check_channels(channels: Sequence[int], available: int) -> None:
     wrong = [channel for channel in channels if not 0 <= channel < available]
     if wrong:
         raise BadParameter(f"The layer has no channel {wrong[0]}. Choose channels from 0 to {available - 1}.")
-    if len(channels) > MAX_TILES:
-        raise BadParameter(
-            f"{len(channels)} channels do not fit on one picture. Choose at most {MAX_TILES} with `channels`."
-        )
 
 
 def _limits(drawn: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
