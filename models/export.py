@@ -63,10 +63,7 @@ def export_openvino(classifier: "Classifier", folder: Path) -> Export:
     with no_telemetry():
         function = tf.function(forward, input_signature=[signature])
         converted = openvino.convert_model(function.get_concrete_function())
-    for index, name in enumerate(names):
-        converted.output("Identity:0" if index == 0 else f"Identity_{index}:0").set_names({name})
-    converted.inputs[0].set_names({INPUT})
-    return _write(converted, folder, "float32")
+    return _write(_named(converted, names), folder, "float32")
 
 
 def quantize(folder: Path, images: Iterable[NDArray[np.uint8]], preset: Preset = "performance") -> Export:
@@ -106,7 +103,13 @@ def quantize(folder: Path, images: Iterable[NDArray[np.uint8]], preset: Preset =
 def head_operations(model: Any) -> list[str]:
     """Names of the operations between the maps (without maps: the embedding) and the logits."""
     taps = [output for output in model.outputs if output.get_any_name().startswith("tap_")]
-    ends = {_producer(output).get_friendly_name() for output in taps or [model.output(EMBEDDING)]}
+    ends = set()
+    for output in taps or [model.output(EMBEDDING)]:
+        node = _producer(output)
+        ends.add(node.get_friendly_name())
+        while node.get_type_name() == "Transpose":  # to channels last, which the averages need not wait for
+            node = node.input_value(0).get_node()
+            ends.add(node.get_friendly_name())
     found: dict[str, None] = {}
     waiting = [_producer(model.output(LOGITS))]
     while waiting:
@@ -117,6 +120,37 @@ def head_operations(model: Any) -> list[str]:
         found[name] = None
         waiting.extend(source.get_source_output().get_node() for source in node.inputs())
     return list(found)
+
+
+def _named(converted: Any, names: list[str]) -> Any:
+    """The same network with just these outputs: the converter adds one for each swish (``IdentityN``)."""
+    import openvino
+
+    results = []
+    for index, name in enumerate(names):
+        old = converted.output("Identity:0" if index == 0 else f"Identity_{index}:0")
+        result = openvino.opset1.result(old.get_node().input_value(0))
+        result.set_friendly_name(name)
+        results.append(result)
+    model = openvino.Model(results, converted.get_parameters(), "catseye")
+    for output, name in zip(model.outputs, names, strict=True):
+        output.set_names({name})
+    model.inputs[0].set_names({INPUT})
+    _drop_round_trips(model)
+    return model
+
+
+def _drop_round_trips(model: Any) -> None:
+    """Take each map from channels first to last for its output alone, not to there and back on the way on.
+
+    Left in, NNCF would put the ranges of single channels between the two, where they meet rows of pixels.
+    """
+    for node in model.get_ordered_ops():
+        before = node.input_value(0).get_node() if node.get_type_name() == "Transpose" else node
+        if before is not node and before.get_type_name() == "Transpose":
+            there, back = (step.input_value(1).get_node().get_vector() for step in (before, node))
+            if [there[axis] for axis in back] == list(range(len(back))):
+                node.output(0).replace(before.input_value(0))
 
 
 @contextlib.contextmanager
