@@ -1,0 +1,83 @@
+"""The state of a run after its last whole epoch: one file, written whole, so that ``kill -9`` costs one epoch."""
+
+import errno
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.errors import StoreError
+from models.files import replace_whole
+
+Arrays = list[NDArray[Any]]
+
+
+@dataclass
+class Progress:
+    """Where one phase of training stands."""
+
+    phase: str
+    epoch: int = 0
+    """Epochs done."""
+    finished: bool = False
+    best: float = float("inf")
+    """Lowest validation loss so far."""
+    best_epoch: int = 0
+    """The epoch that reached it; 0 is the state before the first."""
+    history: list[dict[str, float]] = field(default_factory=list)
+    arrays: Mapping[str, Arrays] = field(default_factory=dict)
+    """``weights`` now, ``best`` and ``optimizer``, each a list of arrays."""
+
+
+class Checkpoint:
+    """One file for each phase in a run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def load(self, phase: str) -> Progress | None:
+        """What was saved for that phase, or None; a file that cannot be read counts as none."""
+        try:
+            with np.load(self._path(phase), allow_pickle=False) as file:
+                facts = json.loads(str(file["facts"]))
+                names: Sequence[str] = facts.pop("names")
+                arrays = {name: _numbered(file, name) for name in names}
+        except (OSError, ValueError, KeyError):
+            return None
+        return Progress(**facts, arrays=arrays)
+
+    def save(self, progress: Progress) -> None:
+        """Replace the phase's file; StoreError where the disk is full, and the old file stays."""
+        facts = {
+            "phase": progress.phase,
+            "epoch": progress.epoch,
+            "finished": progress.finished,
+            "best": progress.best,
+            "best_epoch": progress.best_epoch,
+            "history": progress.history,
+            "names": list(progress.arrays),
+        }
+        flat = {f"{name}_{i}": a for name, some in progress.arrays.items() for i, a in enumerate(some)}
+        try:
+            replace_whole(
+                self._path(progress.phase),
+                lambda path: np.savez(path, facts=np.array(json.dumps(facts)), **flat),  # type: ignore[arg-type]
+            )
+        except OSError as error:
+            reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+            raise StoreError(
+                f"The state of the run could not be kept in {self.folder}: {reason}. "
+                "Free some space, then go on with --resume."
+            ) from error
+
+    def _path(self, phase: str) -> Path:
+        return self.folder / f"checkpoint-{phase}.npz"
+
+
+def _numbered(file: Mapping[str, NDArray[Any]], name: str) -> Arrays:
+    count = sum(1 for key in file if key.rpartition("_")[0] == name)
+    return [file[f"{name}_{i}"] for i in range(count)]

@@ -1,0 +1,95 @@
+"""Every setting of one training run, checked when it is made, and where runs and caches live."""
+
+import os
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Literal, get_args
+
+from models.errors import BadParameter
+
+Freeze = Literal["auto", "head", "most", "few", "none"]
+Mirror = Literal["none", "horizontal", "all"]
+Depths = Literal["last", "several"]
+
+DEFAULT_HOME = ".catseye"
+SLOWER_LEAST, SLOWER_MOST = 10.0, 100.0
+"""How many times smaller the learning rate of fine-tuning may be: the lecture's range."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainSettings:
+    """What ``catseye train`` does; raises BadParameter naming the key and the value."""
+
+    name: str
+    backbone: str = "mobilenet_v2"
+    weights: str = "auto"
+    freeze: Freeze = "auto"
+    size: int | None = None
+    """Height and width in pixels; the network's usual size by default."""
+    depths: Depths = "several"
+    """Whether the head sees the last feature map only, or the maps of all taps."""
+    mirror: Mirror = "horizontal"
+    """Which mirror images are trained on too."""
+    head_epochs: int = 40
+    """At most so many epochs of the head alone, on cached features."""
+    epochs: int = 10
+    """At most so many epochs of fine-tuning."""
+    patience: int = 4
+    """Epochs without a better validation loss before training stops."""
+    batch_size: int = 32
+    learning_rate: float = 0.001
+    slower: float = 10.0
+    """Fine-tuning learns so many times slower than the head did."""
+    dropout: float = 0.2
+    l2: float = 1e-4
+    """Weight of the squared kernel, of standardised features, in the loss."""
+    batch_norm: bool = False
+    label_smoothing: float = 0.0
+    class_weights: bool = False
+    """Weigh every class as if it had as many images as the others."""
+    seed: int = 0
+    variant_of: str | None = None
+
+    def __post_init__(self) -> None:
+        for key in ("freeze", "mirror", "depths"):
+            self._one_of(key, {"freeze": Freeze, "mirror": Mirror, "depths": Depths}[key])
+        for key in ("head_epochs", "patience", "batch_size"):
+            self._between(key, 1, 100_000)
+        self._between("epochs", 0, 100_000)
+        self._between("seed", 0, 2**31 - 1)
+        self._between("learning_rate", 1e-7, 1.0)
+        self._between("slower", SLOWER_LEAST, SLOWER_MOST)
+        self._between("dropout", 0.0, 0.95)
+        self._between("l2", 0.0, 10.0)
+        self._between("label_smoothing", 0.0, 0.9)
+
+    def as_dict(self) -> dict[str, object]:
+        """For the card and the run folder."""
+        return dict(asdict(self))
+
+    @classmethod
+    def from_dict(cls, values: dict[str, object]) -> "TrainSettings":
+        """The settings that ``as_dict`` gave; unknown keys are refused by name."""
+        unknown = sorted(set(values) - {field.name for field in fields(cls)})
+        if unknown:
+            raise BadParameter(f"The settings have an unknown key {unknown[0]!r}. Start the run anew.")
+        return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks the values
+
+    def _one_of(self, key: str, kind: object) -> None:
+        value, allowed = getattr(self, key), get_args(kind)
+        if value not in allowed:
+            raise BadParameter(f"{_option(key)} is {value!r}. Use one of {', '.join(allowed)}.")
+
+    def _between(self, key: str, least: float, most: float) -> None:
+        value = getattr(self, key)
+        if not least <= value <= most:
+            raise BadParameter(f"{_option(key)} is {value}. Use a number from {least:g} to {most:g}.")
+
+
+def catseye_home() -> Path:
+    """The folder of caches and run folders: ``CATSEYE_HOME``, by default ``.catseye`` here."""
+    return Path(os.environ.get("CATSEYE_HOME") or DEFAULT_HOME).absolute()
+
+
+def _option(key: str) -> str:
+    return "--" + key.replace("_", "-")

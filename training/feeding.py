@@ -1,0 +1,124 @@
+"""Batches for Keras: shuffled by seed and epoch, so that a resumed run sees what the killed one would have seen."""
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from training.cut import Cut
+from training.dataset import Sample, load_batch
+from training.features import Rows, View, mirrored
+
+Floats = NDArray[np.float32]
+Positions = NDArray[np.int64]
+Pixels = NDArray[np.uint8]
+Augment = Callable[[Pixels, np.random.Generator], Pixels]
+Inputs = tuple[NDArray[Any], ...]
+
+
+class Source(Protocol):
+    """What the network eats, by position."""
+
+    views: int
+    """In how many ways each image can be shown."""
+
+    def __len__(self) -> int: ...
+
+    def take(self, positions: Positions, views: Positions, rng: np.random.Generator) -> Inputs:
+        """The inputs for the images at ``positions``, each in its view."""
+
+
+class ActivationSource:
+    """Kept activations; one ``Rows`` for every view."""
+
+    def __init__(self, cut: Cut, rows: Sequence[Rows]) -> None:
+        self._cut, self._rows = cut, rows
+        self.views = len(rows)
+
+    def __len__(self) -> int:
+        return len(self._rows[0])
+
+    def take(self, positions: Positions, views: Positions, rng: np.random.Generator) -> Inputs:
+        """Activations, one array for every tensor at the cut."""
+        rows = np.empty((len(positions), self._cut.width), np.float32)
+        for view in range(self.views):
+            here = views == view
+            if here.any():
+                rows[here] = self._rows[view].take(positions[here])
+        return tuple(self._cut.unpack(rows))
+
+
+class PixelSource:
+    """Images decoded anew in every epoch, mirrored and augmented: for training through the whole network."""
+
+    def __init__(
+        self,
+        samples: Sequence[Sample],
+        size: tuple[int, int],
+        views: Sequence[View] = ("plain",),
+        augment: Augment | None = None,
+    ) -> None:
+        self._samples, self._size, self._views, self._augment = samples, size, views, augment
+        self.views = len(views)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def take(self, positions: Positions, views: Positions, rng: np.random.Generator) -> Inputs:
+        """Pixels (batch, height, width, 3), uint8."""
+        images = load_batch([self._samples[i] for i in positions], self._size)
+        for view, name in enumerate(self._views):
+            here = views == view
+            if here.any():
+                images[here] = mirrored(images[here], name)
+        return (self._augment(images, rng) if self._augment else images,)
+
+
+class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no types
+    """(inputs, targets, weights) in batches.
+
+    Without a seed: every image once, plain, in order. With one, every epoch has an order of its own and
+    shows each image in a view drawn anew; with ``every_view`` it shows all views of every image.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        targets: Floats,
+        weights: Floats,
+        *,
+        batch_size: int,
+        seed: int | None = None,
+        every_view: bool = False,
+    ) -> None:
+        super().__init__()
+        self.source, self.targets, self.weights = source, targets, weights
+        self.batch_size, self.seed, self.every_view = batch_size, seed, every_view
+        self.epoch = 0
+
+    @property
+    def images(self) -> int:
+        """Images that one epoch shows."""
+        return len(self.source) * (self.source.views if self.every_view else 1)
+
+    def __len__(self) -> int:
+        return -(-self.images // self.batch_size)
+
+    def __getitem__(self, index: int) -> tuple[Inputs, Floats, Floats]:
+        shown = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
+        positions, rng = shown % len(self.source), np.random.default_rng((self.seed or 0, self.epoch, index))
+        views = shown // len(self.source)
+        if self.seed is not None and not self.every_view:
+            views = rng.integers(0, self.source.views, len(shown))
+        return self.source.take(positions, views, rng), self.targets[positions], self.weights[positions]
+
+    def on_epoch_end(self) -> None:
+        """Keras calls this between epochs."""
+        self.epoch += 1
+
+    def _order(self) -> Positions:
+        if self.seed is None:
+            return np.arange(self.images, dtype=np.int64)
+        return np.random.default_rng((self.seed, self.epoch)).permutation(self.images)

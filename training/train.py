@@ -1,0 +1,250 @@
+"""One whole run: from labelled images to a stored classifier, the lecture's five steps in order."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.card import WeightsProvenance
+from models.classifier import Classifier, HeadSpec, build_classifier
+from models.errors import BadParameter
+from models.freezing import Freeze, apply_freeze
+from models.store import StoredModel, check_name
+from models.weights import load_weights
+from training.feeding import ActivationSource, Batches, PixelSource, Source
+from training.checkpoint import Checkpoint, Progress
+from training.config import TrainSettings
+from training.cut import Cut, cut_at_embedding, cut_at_pixels, cut_where_training_begins
+from training.dataset import Dataset, Sample, read_dataset
+from training.features import VIEWS, cached_rows, room_for
+from training.fit import Schedule, StandardHead, fit
+from training.keep import keep
+from training.progress import console
+from training.runs import new_run, pin_data, read_settings, unfinished_run
+from training.strategy import choose, kappa
+
+Floats = NDArray[np.float32]
+_HEAD_BATCH = 128
+"""The head alone is so small that larger batches only save overhead."""
+
+
+@dataclass
+class Run:
+    """What one run works on."""
+
+    settings: TrainSettings
+    dataset: Dataset
+    folder: Path
+    classifier: Classifier
+    provenance: WeightsProvenance
+    phases: list[Progress] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def say(self, words: str) -> None:
+        """Print one fact, and keep it for the report."""
+        self.notes.append(words)
+        console.print(words, highlight=False, markup=False)
+
+
+def train(data: Path, settings: TrainSettings, *, resume: bool = False) -> StoredModel:
+    """Train as the settings say and store the model; ``resume`` goes on with the newest unfinished run.
+
+    A resumed run keeps the settings and the data it began with. Raises CatseyeError for anything that the
+    user can put right.
+    """
+    check_name(settings.name)
+    folder = unfinished_run(settings.name) if resume else None
+    if folder is not None:
+        settings, data = read_settings(folder)
+    dataset = read_dataset(data, seed=settings.seed)
+    folder = folder or new_run(settings, data)
+    pin_data(folder, dataset.fingerprint.sha256)
+    run = _prepare(settings, dataset, folder)
+    _describe(run)
+    pretrained = run.provenance.source != "none"
+    head = _standard_head(run)
+    if pretrained:
+        _train_head(run, head)
+    freeze = _freeze(run, head, pretrained)
+    if freeze != "head" and settings.epochs:
+        _fine_tune(run, head, freeze, pretrained)
+    head.fold()
+    return keep(run.classifier, run.provenance, settings, dataset, folder, run.phases, run.notes)
+
+
+def _prepare(settings: TrainSettings, dataset: Dataset, folder: Path) -> Run:
+    spec = HeadSpec(depths=settings.depths, dropout=settings.dropout, batch_norm=settings.batch_norm)
+    classifier = build_classifier(
+        settings.backbone, len(dataset.labels), input_size=settings.size, head=spec, seed=settings.seed
+    )
+    return Run(settings, dataset, folder, classifier, load_weights(classifier, settings.weights))
+
+
+def _describe(run: Run) -> None:
+    data, height = run.dataset, run.classifier.input_size[0]
+    run.say(
+        f"{data.fingerprint.images} images of {len(data.labels)} classes: {len(data.train)} to train, "
+        f"{len(data.validation)} to validate, {len(data.test)} to test ({data.split.method})."
+    )
+    for skipped in data.skipped:
+        run.say(f"Skipped {skipped.path}: {skipped.reason}.")
+    for warning in data.warnings:
+        run.say(f"Note: {warning}")
+    run.say(f"{run.classifier.backbone.title} at {height} pixels, weights: {run.provenance.detail}.")
+    run.say(f"Run folder: {run.folder}")
+
+
+def _standard_head(run: Run) -> StandardHead:
+    """The head over the frozen base's features, standardised by the training images."""
+    settings, views = run.settings, VIEWS[run.settings.mirror]
+    if run.provenance.source == "none":
+        views = ("plain",)
+    rows = cached_rows(cut_at_embedding(run.classifier), run.dataset.train, views, title="Features")
+    total = np.zeros(run.classifier.head.embedding_size)
+    square = np.zeros_like(total)
+    for some in rows:
+        for start in range(0, len(some), 1024):
+            part = some.take(np.arange(start, min(start + 1024, len(some)))).astype(np.float64)
+            total += part.sum(0)
+            square += np.square(part).sum(0)
+    count = sum(len(some) for some in rows)
+    mean = total / count
+    deviation = np.sqrt(np.maximum(square / count - np.square(mean), 0))
+    return StandardHead(
+        run.classifier,
+        mean.astype(np.float32),
+        deviation.astype(np.float32),
+        l2=settings.l2,
+        dropout=settings.dropout,
+    )
+
+
+def _train_head(run: Run, head: StandardHead) -> None:
+    """Phase 1: the new layers alone, on features that are computed once."""
+    settings = run.settings
+    cut = cut_at_embedding(run.classifier)
+    source, validation = _activations(cut, run, "Features")
+    schedule = Schedule(
+        phase="head",
+        title="Phase 1: the new head",
+        epochs=settings.head_epochs,
+        patience=max(settings.patience, 10),
+        learning_rate=settings.learning_rate,
+        label_smoothing=settings.label_smoothing,
+    )
+    model = head.model()
+    train = _batches(run, source, batch_size=_HEAD_BATCH, every_view=True)
+    run.phases.append(
+        fit(model, train, _validation(run, validation, _HEAD_BATCH), schedule, Checkpoint(run.folder))
+    )
+
+
+def _freeze(run: Run, head: StandardHead, pretrained: bool) -> Freeze:
+    """The way to freeze that was asked for, or the one that suits the data."""
+    asked = run.settings.freeze
+    if not pretrained:
+        if asked not in ("auto", "none"):
+            raise BadParameter(f"--freeze {asked} needs pretrained weights to keep. Use --freeze none, or --weights.")
+        run.say("Freeze none: there are no pretrained weights to keep, so everything is trained from the start.")
+        return "none"
+    if asked != "auto":
+        return asked
+    counts = np.bincount([s.label for s in run.dataset.train], minlength=len(run.dataset.labels))
+    agreement = None
+    if run.dataset.validation:
+        rows = cached_rows(cut_at_embedding(run.classifier), run.dataset.validation, ("plain",), title="Features")
+        predicted = np.asarray(head.model().predict(rows[0].all(), verbose=0)).argmax(1)
+        agreement = kappa(np.array([s.label for s in run.dataset.validation]), predicted)
+    choice = choose(int(counts.min()), agreement)
+    run.say(f"Freeze {choice.freeze}: {choice.reason}.")
+    return choice.freeze
+
+
+def _fine_tune(run: Run, head: StandardHead, freeze: Freeze, pretrained: bool) -> None:
+    """Phase 2: the unfrozen top and the head together, 10 to 100 times slower."""
+    settings = run.settings
+    plan = apply_freeze(run.classifier, freeze)
+    cut = _phase_two_cut(run)
+    source, validation = _pixels(run) if cut.at_pixels else _activations(cut, run, "Activations")
+    rate = settings.learning_rate / (settings.slower if pretrained else 1)
+    run.say(
+        f"Phase 2 trains {plan.trainable_parameters:,} parameters from {plan.first_trained_layer or 'the pixels'} "
+        f"on, at a learning rate of {rate:g}, from {'decoded images' if cut.at_pixels else 'kept activations'}."
+    )
+    schedule = Schedule(
+        phase="top",
+        title="Phase 2: fine-tuning" if pretrained else "Training",
+        epochs=settings.epochs if pretrained else max(settings.epochs, settings.head_epochs),
+        patience=settings.patience if pretrained else max(settings.patience, 10),
+        learning_rate=rate,
+        label_smoothing=settings.label_smoothing,
+    )
+    train = _batches(run, source, batch_size=settings.batch_size)
+    model = head.model(cut)
+    run.phases.append(
+        fit(model, train, _validation(run, validation, settings.batch_size), schedule, Checkpoint(run.folder))
+    )
+
+
+def _phase_two_cut(run: Run) -> Cut:
+    """Where the frozen layers end; at the pixels if nothing stands still, or its activations need too much disk."""
+    cut = cut_where_training_begins(run.classifier)
+    images = len(run.dataset.train) * len(VIEWS[run.settings.mirror]) + len(run.dataset.validation)
+    if cut.at_pixels or room_for(cut, images):
+        return cut
+    run.say("The disk is too small for the activations at the freeze point, so images go through the whole network.")
+    return cut_at_pixels(run.classifier)
+
+
+def _pixels(run: Run) -> tuple[PixelSource, PixelSource | None]:
+    size, validation = run.classifier.input_size, run.dataset.validation
+    train = PixelSource(run.dataset.train, size, VIEWS[run.settings.mirror])
+    return train, PixelSource(validation, size) if validation else None
+
+
+def _activations(cut: Cut, run: Run, title: str) -> tuple[ActivationSource, ActivationSource | None]:
+    rows = cached_rows(cut, run.dataset.train, VIEWS[run.settings.mirror], title=f"{title}, training")
+    if not run.dataset.validation:
+        return ActivationSource(cut, rows), None
+    held = cached_rows(cut, run.dataset.validation, ("plain",), title=f"{title}, validation")
+    return ActivationSource(cut, rows), ActivationSource(cut, held)
+
+
+def _batches(run: Run, source: Source, *, batch_size: int, every_view: bool = False) -> Batches:
+    samples, classes = run.dataset.train, len(run.dataset.labels)
+    weights = sample_weights(samples, classes, balanced=run.settings.class_weights)
+    targets = soft_targets(samples, classes)
+    return Batches(
+        source, targets, weights, batch_size=batch_size, seed=run.settings.seed, every_view=every_view
+    )
+
+
+def _validation(run: Run, source: Source | None, batch_size: int) -> Batches | None:
+    if source is None:
+        return None
+    samples = run.dataset.validation
+    targets = soft_targets(samples, len(run.dataset.labels))
+    return Batches(source, targets, sample_weights(samples, 0, balanced=False), batch_size=batch_size)
+
+
+def soft_targets(samples: Sequence[Sample], classes: int) -> Floats:
+    """(samples, classes): each sample's own target distribution where it has one, else one-hot."""
+    targets = np.zeros((len(samples), classes), np.float32)
+    for row, sample in zip(targets, samples, strict=True):
+        if sample.target is None:
+            row[sample.label] = 1
+        else:
+            row[:] = sample.target
+    return targets
+
+
+def sample_weights(samples: Sequence[Sample], classes: int, *, balanced: bool) -> Floats:
+    """(samples,): each sample's own weight, with mean 1; ``balanced`` gives every class the same sum."""
+    weights = np.array([s.weight for s in samples], np.float64)
+    if balanced:
+        labels = np.array([s.label for s in samples])
+        sums = np.bincount(labels, weights=weights, minlength=classes)
+        weights = weights / np.maximum(sums, 1e-12)[labels]
+    return (weights / weights.mean()).astype(np.float32)
