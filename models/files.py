@@ -4,7 +4,10 @@ import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from models.errors import StoreError
 
 _CHUNK = 1 << 20
 
@@ -66,3 +69,16 @@ def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
         links = [name for name in folders if Path(root, name).is_symlink()]
         for path in sorted(Path(root, name) for name in names + links):
             yield path.relative_to(folder).as_posix(), path
+
+
+@contextmanager
+def disk_errors(what: str) -> Iterator[None]:
+    """Turn an ``OSError`` into a ``StoreError`` that begins with ``what`` failed and names the file."""
+    try:
+        yield
+    except OSError as error:
+        where = f" ({error.filename})" if error.filename else ""
+        raise StoreError(
+            f"{what}: {error.strerror or error}{where}. "
+            "Check the free space and the permissions, or set BENTOML_HOME to another disk."
+        ) from error

@@ -13,8 +13,7 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -24,7 +23,7 @@ from numpy.typing import NDArray
 
 from models.card import CARD_FILE, Card, FilePrecision, read_card
 from models.errors import BadParameter, StoreError, UnknownModel
-from models.files import files_below, sha256_of, sync, sync_tree, write_whole
+from models.files import disk_errors, files_below, sha256_of, sync, sync_tree, write_whole
 from models.staging import exclusive, staging
 
 logger = logging.getLogger(__name__)
@@ -104,7 +103,7 @@ def save(card: Card, write: Callable[[Path], object], *, version: str | None = N
     check_name(card.name)
     if version is not None:
         check_name(version, "version")
-    with _disk_errors(f"Model {card.name} could not be stored"), staging(store_home()) as folder:
+    with disk_errors(f"Model {card.name} could not be stored"), staging(store_home()) as folder:
         write(folder)
         return publish(folder, card, version)
 
@@ -190,7 +189,7 @@ def delete(tag: str) -> StoredModel | None:
     if not colon:
         raise BadParameter(f"{tag[:130]!r} does not say which version to delete. {_what_there_is(name)}")
     home = store_home()
-    with _disk_errors(f"Model {tag[:130]} could not be deleted"), staging(home) as bin_, exclusive(home):
+    with disk_errors(f"Model {tag[:130]} could not be deleted"), staging(home) as bin_, exclusive(home):
         if version == "latest":
             version = get(tag).version
         path = home / "models" / name / version
@@ -220,7 +219,7 @@ def check_file(model: StoredModel, file: str) -> None:
         raise StoreError(f"{file} is not listed on the card of model {model.tag}. Store the model again.")
     if not path.is_file():
         raise StoreError(f"{file} of model {model.tag} is missing. Store the model again, or serve another.")
-    with _disk_errors(f"{file} of model {model.tag} cannot be read"):
+    with disk_errors(f"{file} of model {model.tag} cannot be read"):
         actual = sha256_of(path)
     if actual != expected:
         raise StoreError(
@@ -310,15 +309,3 @@ def _hashes(folder: Path) -> dict[str, str]:
         if relative not in (CARD_FILE, BENTOML_FILE):
             hashes[relative] = sha256_of(path)
     return hashes
-
-
-@contextmanager
-def _disk_errors(what: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        raise StoreError(
-            f"{what}: {error.strerror or error}{where}. "
-            "Check the free space and the permissions, or set BENTOML_HOME to another disk."
-        ) from error
