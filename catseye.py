@@ -1,1 +1,114 @@
-"""The roof: joins the commands of training and of service, importing each only when it is called."""
+"""The roof: joins the commands of training and of service, importing each only when it is called.
+
+``catseye NAME ...`` finds NAME in ``COMMANDS``, imports that floor's typer app and hands it the whole line,
+so ``catseye --help`` costs no TensorFlow, and the commands of service work where it is not installed.
+"""
+
+import importlib
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+
+from models.errors import CatseyeError
+
+
+@dataclass(frozen=True)
+class Command:
+    """Where a command lives, and the line that ``catseye --help`` shows for it."""
+
+    module: str
+    help: str
+
+
+COMMANDS: dict[str, Command] = {
+    "train": Command("training.cli", "Train a classifier on a folder of class folders."),
+    "backbones": Command("training.cli", "List the networks that can be trained."),
+    "models": Command("training.cli", "List the classifiers in the store."),
+    "evaluate": Command("training.cli", "Measure a stored classifier on a folder of labelled images."),
+    "compare": Command("training.cli", "Set stored classifiers side by side on the same images."),
+    "distill": Command("training.cli", "Train a small, fast classifier after a larger one."),
+    "export": Command("training.cli", "Write a stored classifier to a file for another store."),
+    "import": Command("training.cli", "Read a classifier from such a file into the store."),
+    "serve": Command("service.cli", "Serve the store's classifiers over HTTP."),
+    "classify": Command("service.cli", "Classify image files without a server."),
+    "features": Command("service.cli", "Draw the feature maps of an image."),
+    "tune": Command("service.cli", "Measure how to run a classifier fastest on this machine."),
+}
+
+EXTRAS: dict[str, tuple[str, ...]] = {
+    "train": ("jinja2", "keras", "matplotlib", "nncf", "sklearn", "tensorflow"),
+    "serve": ("fastapi", "httptools", "multipart", "orjson", "prometheus_client", "uvicorn", "uvloop"),
+}
+"""Modules that only an extra of the distribution installs."""
+
+roof = typer.Typer(
+    help="From a folder of labelled images to a monitored classification service.",
+    add_completion=False,
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"catseye {version('catseye')}")
+        raise typer.Exit
+
+
+@roof.callback()
+def _options(
+    _version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+def _list(name: str, command: Command) -> None:
+    """Put a command into the help; ``main`` hands its line to its floor before the roof would run it."""
+    panel = "Training" if command.module.startswith("training") else "Serving"
+    roof.command(name, help=command.help, rich_help_panel=panel)(lambda: None)
+
+
+for _name, _command in COMMANDS.items():
+    _list(_name, _command)
+
+
+def _missing_extra(error: ModuleNotFoundError) -> str | None:
+    """The extra that would install the module that was not found, if one would."""
+    top = (error.name or "").partition(".")[0]
+    return next((extra for extra, modules in EXTRAS.items() if top in modules), None)
+
+
+def _run(arguments: Sequence[str]) -> None:
+    """Hand the line to the floor that owns its command, or to the roof (help, version, unknown names)."""
+    command = COMMANDS.get(arguments[0]) if arguments else None
+    app = importlib.import_module(command.module).app if command else roof
+    app(args=list(arguments), prog_name="catseye")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run one command line; a user's mistake ends in one sentence on stderr and exit code 2."""
+    try:
+        _run(sys.argv[1:] if arguments is None else arguments)
+    except CatseyeError as error:
+        typer.echo(f"catseye: {error.detail}", err=True)
+        sys.exit(2)
+    except ModuleNotFoundError as error:
+        extra = _missing_extra(error)
+        if extra is None:
+            raise
+        typer.echo(
+            f"catseye: this command needs {error.name}, which is not installed here; "
+            f"install it with: pip install 'catseye[{extra}]' (in a checkout: pip install -e '.[{extra}]').",
+            err=True,
+        )
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

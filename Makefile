@@ -1,0 +1,78 @@
+# Everything starts from Python 3.11 or newer and make; each target may be run again at any time.
+# Paths are relative on purpose, so a checkout in a folder with spaces works.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PORT ?= 3000
+DEMO_MODEL := solar-cells
+PY := .venv/bin/python
+# Bytecode is compiled when a module is first imported: most of TensorFlow never is.
+PIP_INSTALL := $(PY) -m pip install --quiet --no-compile --prefer-binary --disable-pip-version-check --retries 8
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+export BENTOML_DO_NOT_TRACK ?= True
+
+.PHONY: help venv demo serve test test-docker lint bench lock clean
+
+help:  ## show the targets
+	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
+
+# --- environment --------------------------------------------------------------------------------------
+
+.venv/pyvenv.cfg:
+	@for name in $(PYTHON) python3.11 python3.12 python3.13 python3; do \
+	  if "$$name" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then found=$$name; break; fi; \
+	done; \
+	if [ -z "$${found:-}" ]; then echo "make: no Python 3.11 or newer found; install it, or name it with PYTHON=." >&2; exit 1; fi; \
+	echo "Making .venv with $$("$$found" --version)"; \
+	rm -rf .venv && "$$found" -m venv .venv || { rm -rf .venv; exit 1; }
+
+# Stamps: a second run installs nothing until pyproject.toml or requirements.lock changes.
+.venv/ready-run: .venv/pyvenv.cfg pyproject.toml requirements.lock
+	@if [ .venv/ready-dev -nt pyproject.toml ] && [ .venv/ready-dev -nt requirements.lock ]; then touch $@; exit 0; fi; \
+	echo "Installing what training and serving need (about two minutes)"; \
+	$(PIP_INSTALL) -c requirements.lock -e '.[train,serve]'; touch $@
+
+.venv/ready-dev: .venv/pyvenv.cfg pyproject.toml requirements.lock
+	@echo "Installing what training, serving and the tests need (about two minutes)"; \
+	$(PIP_INSTALL) -c requirements.lock -e '.[train,serve,dev]'; touch $@
+
+venv: .venv/ready-dev  ## make .venv with everything that developing needs
+
+# --- use ----------------------------------------------------------------------------------------------
+
+demo: .venv/ready-run  ## train the solar-cell classifier (once) and serve it on PORT
+	@PORT="$(PORT)" $(PY) -m training.demo
+	@CATSEYE_MODELS="$${CATSEYE_MODELS:-$(DEMO_MODEL)}" $(PY) -m catseye serve --port "$(PORT)"
+
+serve: .venv/ready-run  ## serve what the store holds on PORT
+	@$(PY) -m catseye serve --port "$(PORT)"
+
+# --- develop ------------------------------------------------------------------------------------------
+
+test: .venv/ready-dev  ## run every test that needs no Docker engine
+	@$(PY) -m pytest $(TESTS)
+
+test-docker: .venv/ready-dev  ## build the images, start docker compose and try to break it
+	@$(PY) -m pytest -m docker tests/deploy $(TESTS)
+
+lint: .venv/ready-dev  ## ruff, mypy --strict, import-linter
+	@$(PY) -m ruff check .
+	@$(PY) -m mypy
+	@.venv/bin/lint-imports --no-cache
+
+bench: .venv/ready-dev  ## this service beside its peers
+	@$(PY) -m benchmarks $(BENCH)
+
+lock:  ## write requirements.lock anew: the versions that a fresh environment gets today
+	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; unset PIP_FIND_LINKS PIP_CONSTRAINT; export PIP_CONFIG_FILE=/dev/null; \
+	$${PYTHON:-python3.11} -m venv "$$folder/venv"; \
+	"$$folder/venv/bin/python" -m pip install --quiet --no-compile -e '.[train,serve,dev]'; \
+	{ echo "# Versions that are known to work together, written by 'make lock' and used as pip constraints."; \
+	  "$$folder/venv/bin/python" -m pip freeze --exclude-editable; } > "$$folder/lock"; \
+	mv "$$folder/lock" requirements.lock
+
+clean:  ## remove what make made here; the model store and .catseye/ stay
+	@rm -rf .venv build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis
+	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
