@@ -11,65 +11,12 @@ import difflib
 import fnmatch
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from types import MappingProxyType
-from typing import Literal
 
+from models.backbone import Backbone, FreezePoint, ImagenetFile, Preprocessing
 from models.errors import BadParameter
 
-Preprocessing = Literal["tf", "caffe", "torch", "inside", "none"]
-"""``tf``: [-1, 1]; ``caffe``: BGR less the ImageNet mean; ``torch``: ImageNet mean and deviation;
-``inside``: the network does it itself (EfficientNet); ``none``: pixels as they are."""
-
-FreezePoint = Literal["most", "few"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImagenetFile:
-    """Where Keras publishes the weights without the ImageNet classifier."""
-
-    path: str
-    """Below the download base, by default ``https://storage.googleapis.com``."""
-    md5: str | None = None
-    """As Keras gives it; it gives none for the two MobileNets."""
-
-    @property
-    def name(self) -> str:
-        """The file's own name."""
-        return self.path.rpartition("/")[2]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Backbone:
-    """A network without its classifier: what to build, what it eats, and where to look inside."""
-
-    name: str
-    title: str
-    builder: str
-    """Dotted path of a function ``(include_top=False, weights=None, input_tensor=...) -> keras.Model``."""
-    preprocess_module: str | None
-    """Keras module whose ``preprocess_input`` and weights go together; None for the baselines."""
-    preprocessing: Preprocessing
-    input_size: int
-    """Default height and width in pixels."""
-    min_size: int
-    """Smallest height or width that the network takes."""
-    parameters: int
-    """With a classifier of 1,000 classes, at ``input_size``."""
-    taps: tuple[str, ...]
-    """Layers whose maps can be read, early to late; the last is the final map before pooling."""
-    freeze_points: Mapping[FreezePoint, str] = field(hash=False)
-    """First layer that is trained again when ``most`` or a ``few`` of the layers are frozen."""
-    imagenet: ImagenetFile | None
-    about: str
-    paper: str
-    year: int
-
-    @property
-    def pretrained(self) -> bool:
-        """True where ImageNet weights exist."""
-        return self.imagenet is not None
-
+__all__ = ["BACKBONES", "Backbone", "get_backbone", "list_backbones"]
 
 _VGG = "Very Deep Convolutional Networks for Large-Scale Image Recognition"
 _RESNET = "Deep Residual Learning for Image Recognition"
@@ -188,9 +135,7 @@ def _densenet(depth: int, parameters: int, md5: str, about: str) -> Backbone:
     )
 
 
-def _efficientnet(
-    variant: str, size: int, taps: str, parameters: int, md5: str, about: str
-) -> Backbone:
+def _efficientnet(variant: str, size: int, taps: str, parameters: int, md5: str, about: str) -> Backbone:
     return _keras_row(
         f"efficientnet_{variant}",
         f"EfficientNet{variant.upper()}",
@@ -287,8 +232,7 @@ _MOBILENET_V2_ROW = _keras_row(
     taps="Conv1_relu block_2_add block_5_add block_9_add block_12_add block_15_add out_relu",
     most="block_13_expand",
     few="block_6_expand",
-    weights=f"{_KERAS_FILES}/mobilenet_v2/"
-    "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
+    weights=f"{_KERAS_FILES}/mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
     md5=None,
     about="less computation",
     paper=_MOBILENET_V2,
@@ -302,7 +246,7 @@ _MLP = Backbone(
     preprocessing="tf",
     input_size=64,
     min_size=8,
-    parameters=0,
+    parameters=3_307_880,
     taps=(),
     freeze_points=_points(most="hidden_2", few="hidden_2"),
     imagenet=None,
@@ -318,7 +262,7 @@ _CNN = Backbone(
     preprocessing="tf",
     input_size=64,
     min_size=16,
-    parameters=0,
+    parameters=645_416,
     taps=("conv_1", "conv_2", "conv_3", "conv_4"),
     freeze_points=_points(most="conv_4", few="conv_2"),
     imagenet=None,

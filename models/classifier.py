@@ -66,7 +66,7 @@ class Classifier:
         return int(self.model.output_shape[-1])
 
     def backbone_layers(self) -> list[keras.layers.Layer]:
-        """The backbone's own layers in Keras's order, from pixels to the final map; no preprocessing, no head."""
+        """The backbone's own layers in Keras's order, pixels to final map; neither preprocessing nor head."""
         inner = keras.Model(self.model.input, self._backbone_output())
         return [layer for layer in inner.layers if not _is_input(layer)]
 
@@ -110,7 +110,7 @@ def build_classifier(
 ) -> Classifier:
     """A classifier with random weights, the same ones for the same ``seed`` (which seeds all of Keras).
 
-    Raises BadParameter for an unknown backbone, fewer than two classes, or a size that the network cannot take.
+    Raises BadParameter for an unknown backbone, fewer than two classes, or a size out of range.
     """
     row = get_backbone(backbone) if isinstance(backbone, str) else backbone
     height, width = _checked_size(row, input_size)
@@ -121,7 +121,8 @@ def build_classifier(
     tensors = [base.get_layer(name).output for name in row.taps] or [base.output]
     embedding, pools = _embedding(tensors, head.depths) if row.taps else (_named(base.output), ())
     model = keras.Model(image, _logits(embedding, classes, head), name=row.name)
-    return Classifier(model, row, read_taps(model, row.taps), Head(pools=pools, embedding_size=embedding.shape[-1]))
+    taps = read_taps(model, row.taps)
+    return Classifier(model, row, taps, Head(pools=pools, embedding_size=embedding.shape[-1]))
 
 
 def head_arrays(classifier: Classifier) -> tuple[Floats, Floats]:
@@ -239,7 +240,7 @@ def _strides(model: keras.Model) -> Iterator[tuple[str, int]]:
     for layer in model.layers:
         before = [reached.get(id(tensor), 1) for tensor in keras.tree.flatten(layer.input)]
         own = keras.tree.flatten(getattr(layer, "strides", 1))[0]
-        reached[id(layer.output)] = max(before) * own
+        reached[id(layer.output)] = max(before, default=1) * own
         yield layer.name, reached[id(layer.output)]
 
 
@@ -247,7 +248,7 @@ def _checked_size(row: Backbone, size: int | tuple[int, int] | None) -> tuple[in
     height, width = size if isinstance(size, tuple) else (size or row.input_size,) * 2
     if not all(row.min_size <= side <= _MAX_SIZE for side in (height, width)):
         raise BadParameter(
-            f"{row.title} takes images from {row.min_size} to {_MAX_SIZE} pixels a side, not {height}x{width}. "
+            f"{row.title} takes images of {row.min_size} to {_MAX_SIZE} pixels a side, not {height}x{width}. "
             f"Its usual size is {row.input_size}."
         )
     return height, width

@@ -7,7 +7,7 @@ and export as they are. The layers are called ``preprocess_*`` and are never tra
 import keras
 import numpy as np
 
-from models.backbones import Preprocessing
+from models.backbone import Preprocessing
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,7 +31,7 @@ def preprocess(image: keras.KerasTensor, how: Preprocessing) -> keras.KerasTenso
 
 
 def _reversed_channels(pixels: keras.KerasTensor) -> keras.KerasTensor:
-    """RGB -> BGR less the mean, as a fixed 1x1 convolution: the one form that every runtime knows and folds."""
+    """RGB -> BGR less the mean, as a fixed 1x1 convolution: a form that every runtime knows."""
     layer = keras.layers.Conv2D(3, 1, name="preprocess_bgr", trainable=False)
     result = layer(pixels)
     swap = np.eye(3, dtype=np.float32)[::-1].reshape(1, 1, 3, 3)
