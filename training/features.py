@@ -7,7 +7,6 @@ whole or not at all; they are read through the page cache, so data sets larger t
 
 import errno
 import shutil
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from itertools import islice
@@ -17,9 +16,11 @@ from typing import Literal, TypeVar
 import keras
 import numpy as np
 import openvino
+import tensorflow
 from numpy.typing import NDArray
 
 from models.errors import StoreError
+from models.export import no_telemetry
 from models.files import replace_whole, write_whole
 from training.config import Mirror, catseye_home
 from training.cut import Cut
@@ -111,9 +112,7 @@ def cached_rows(cut: Cut, samples: Sequence[Sample], views: Sequence[View], *, t
     """For every view the rows of ``samples`` at the cut; what is missing is computed and kept."""
     root = catseye_home() / "features" / cut.key()[:32]
     stores = {view: FeatureStore(root / view) for view in views}
-    missing = {
-        view: list({s.sha256: s for s in samples if s.sha256 not in stores[view]}.values()) for view in views
-    }
+    missing = {view: list({s.sha256: s for s in samples if s.sha256 not in stores[view]}.values()) for view in views}
     total = sum(len(some) for some in missing.values())
     if total:
         _check_space(root, total * row_bytes(cut))
@@ -138,20 +137,12 @@ def room_for(cut: Cut, images: int) -> bool:
 
 def compiled(model: keras.Model) -> Callable[[Iterator[NDArray[np.uint8]]], Iterator[NDArray[np.float32]]]:
     """The Keras model with one output, compiled by OpenVINO: batches of images -> batches of results, in order."""
-    core = openvino.Core()
-    with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder, "frozen.xml")
-        model.export(path, format="openvino", verbose=False)
-        network = core.compile_model(
-            core.read_model(path),
-            "CPU",
-            {
-                "PERFORMANCE_HINT": "THROUGHPUT",
-                "INFERENCE_PRECISION_HINT": "f32",
-                "ENABLE_CPU_PINNING": False,
-            },
-        )
     height, width = model.input_shape[1:3]
+    signature = tensorflow.TensorSpec((None, height, width, 3), tensorflow.uint8)
+    forward = tensorflow.function(lambda images: model(images, training=False), input_signature=[signature])
+    settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
+    with no_telemetry():
+        network = openvino.compile_model(openvino.convert_model(forward.get_concrete_function()), "CPU", settings)
     # A first inference from two threads at once can deadlock, so the first one runs alone.
     network(np.zeros((1, height, width, 3), np.uint8))
     queue = openvino.AsyncInferQueue(network)

@@ -6,6 +6,7 @@ goes to a checkpoint, and a run with the same seed that is resumed ends where it
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import keras
@@ -13,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.classifier import LOGITS, Classifier
-from training.feeding import Batches
 from training.checkpoint import Arrays, Checkpoint, Progress
 from training.cut import Cut
+from training.feeding import Batches
 from training.progress import images_bar
 
 Floats = NDArray[np.float32]
@@ -125,11 +126,17 @@ def fit(
     return progress
 
 
-class _Epochs(keras.callbacks.Callback):
+class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
     """After each epoch: the figures, the best weights, the checkpoint, and whether to stop."""
 
     def __init__(
-        self, progress: Progress, schedule: Schedule, checkpoint: Checkpoint, validated: bool, train: Batches, advance
+        self,
+        progress: Progress,
+        schedule: Schedule,
+        checkpoint: Checkpoint,
+        validated: bool,
+        train: Batches,
+        advance: Callable[[int, str], None],
     ) -> None:
         super().__init__()
         self._progress, self._schedule, self._checkpoint = progress, schedule, checkpoint

@@ -2,6 +2,9 @@
 
 import shutil
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
@@ -14,58 +17,111 @@ from models.classifier import Classifier, head_arrays
 from models.export import export_openvino
 from models.runtime import Runtime, open_runtime
 from models.store import HEAD_FILE, KERAS_FILE, StoredModel
-from training import evaluation, report
 from training.checkpoint import Progress
-from training.config import TrainSettings
-from training.dataset import Dataset, Sample, load_batch
+from training.dataset import Dataset, Sample, labels_of, load_batch
+from training.evaluation import evaluate, fit_temperature, reference
 from training.runs import mark_done
+from training.summary import show
 
 Floats = NDArray[np.float32]
 _BATCH = 16
 _PACKAGES = ("tensorflow", "keras", "openvino", "numpy", "pillow", "catseye")
 
 
-def logits_of(runtime: Runtime, samples: Sequence[Sample], size: tuple[int, int]) -> Floats:
-    """Logits (samples, classes) through the decode and the runtime that serve."""
-    parts = [
-        runtime.run(load_batch(samples[i : i + _BATCH], size))["logits"] for i in range(0, len(samples), _BATCH)
-    ]
-    return np.concatenate(parts)
+def logits_of(runtime: Runtime, samples: Sequence[Sample], card: Card) -> Floats:
+    """Logits (samples, classes) through the decode and the runtime that serve, in the samples' order."""
+    if not samples:
+        return np.empty((0, len(card.labels)), np.float32)
+    parts = (samples[i : i + _BATCH] for i in range(0, len(samples), _BATCH))
+    with ThreadPoolExecutor(runtime.streams) as pool:
+        return np.concatenate(
+            list(pool.map(lambda part: runtime.run(load_batch(part, card.input_size))["logits"], parts))
+        )
 
 
-def keep(
-    classifier: Classifier,
-    provenance: WeightsProvenance,
-    settings: TrainSettings,
-    dataset: Dataset,
-    folder: Path,
-    phases: Sequence[Progress],
-    notes: Sequence[str],
-) -> StoredModel:
-    """Export, calibrate on the validation images, measure on the test images, write the report, store."""
-    staging = folder / "model"
-    shutil.rmtree(staging, ignore_errors=True)
-    staging.mkdir()
-    exports = export_all(classifier, staging)
-    draft = Card(
-        name=settings.name,
-        labels=dataset.labels,
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """A trained network and all that is to be told of it."""
+
+    classifier: Classifier
+    provenance: WeightsProvenance
+    settings: dict[str, object]
+    name: str
+    variant_of: str | None
+    dataset: Dataset
+    folder: Path
+    phases: Sequence[Progress]
+    notes: Sequence[str]
+
+
+def keep(outcome: Outcome) -> StoredModel:
+    """Export, calibrate on the validation images, measure on the test images, report, store."""
+    folder = outcome.folder / "model"
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    card = _draft(outcome, _export(outcome.classifier, folder))
+    card, logits = _measure(card, folder, outcome.dataset)
+
+    if card.metrics is not None:
+        show(card.metrics, card.labels)
+    stored = store.save(card, lambda target: shutil.copytree(folder, target, dirs_exist_ok=True))
+    shutil.rmtree(folder)
+    mark_done(outcome.folder, stored.tag)
+    return stored
+
+
+def _export(classifier: Classifier, folder: Path) -> Export:
+    classifier.model.save(folder / KERAS_FILE)
+    kernel, bias = head_arrays(classifier)
+    np.savez(folder / HEAD_FILE, kernel=kernel, bias=bias)
+    return export_openvino(classifier, folder)
+
+
+def _draft(outcome: Outcome, export: Export) -> Card:
+    classifier = outcome.classifier
+    return Card(
+        name=outcome.name,
+        labels=outcome.dataset.labels,
         backbone=classifier.backbone.name,
         input_size=classifier.input_size,
-        weights=provenance,
-        data=dataset.fingerprint,
-        split=dataset.split,
-        settings=settings.as_dict(),
+        weights=outcome.provenance,
+        data=outcome.dataset.fingerprint,
+        split=outcome.dataset.split,
+        settings=outcome.settings,
         taps=classifier.taps,
         head=classifier.head,
-        exports=exports,
+        exports=(export,),
         parameters=classifier.model.count_params(),
-        variant_of=settings.variant_of,
+        variant_of=outcome.variant_of,
         versions=versions(),
     )
-    runtime = open_runtime(StoredModel(draft.name, "draft", staging, draft), hint="throughput")
+
+
+def _measure(card: Card, folder: Path, dataset: Dataset) -> tuple[Card, Floats]:
+    """The card with temperature, metrics and reference, and the test images' logits."""
+    runtime = open_runtime(StoredModel(card.name, "draft", folder, card), hint="throughput")
     try:
-        card = evaluation.measured(draft, runtime, dataset)
+        held, logits = (logits_of(runtime, part, card) for part in (dataset.validation, dataset.test))
     finally:
         runtime.close()
-    return finish(card, staging, folder, notes)
+    temperature = fit_temperature(held, labels_of(dataset.validation)) if len(held) else 1.0
+    if not len(logits):
+        return card.model_copy(update={"temperature": temperature}), logits
+    metrics = evaluate(logits, labels_of(dataset.test), card.labels, temperature)
+    export = card.exports[0].model_copy(update={"accuracy": metrics.accuracy})
+    changes = {
+        "temperature": temperature,
+        "metrics": metrics,
+        "reference": reference(logits, card.labels, temperature),
+        "exports": (export,),
+    }
+    return card.model_copy(update=changes), logits
+
+
+def versions() -> dict[str, str]:
+    """Versions of the libraries that made the model."""
+    found = {}
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            found[package] = version(package)
+    return found

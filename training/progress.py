@@ -42,6 +42,8 @@ def images_bar(title: str, total: int) -> Iterator[Callable[[int, str], None]]:
         task = progress.add_task(title, total=total, words="")
 
         def advance(images: int, words: str = "") -> None:
-            progress.update(task, advance=images, **({"words": words} if words else {}))
+            progress.advance(task, images)
+            if words:
+                progress.update(task, words=words)
 
         yield advance

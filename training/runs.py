@@ -1,7 +1,9 @@
 """Run folders: one for each training run, with its settings, checkpoints, figures and report."""
 
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
+from itertools import count
 from pathlib import Path
 
 from models.errors import BadParameter
@@ -53,6 +55,7 @@ def mark_done(folder: Path, tag: str) -> None:
         path.unlink()
 
 
-def _candidates(root: Path, stem: str):  # noqa: ANN202
+def _candidates(root: Path, stem: str) -> Iterator[Path]:
     yield root / stem
-    yield from (root / f"{stem}-{number}" for number in range(2, 10_000))
+    for number in count(2):
+        yield root / f"{stem}-{number}"

@@ -1,10 +1,13 @@
 """One whole run: from labelled images to a stored classifier, the lecture's five steps in order."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import numpy as np
+from models.weights import load_weights
 from numpy.typing import NDArray
 
 from models.card import WeightsProvenance
@@ -12,15 +15,14 @@ from models.classifier import Classifier, HeadSpec, build_classifier
 from models.errors import BadParameter
 from models.freezing import Freeze, apply_freeze
 from models.store import StoredModel, check_name
-from models.weights import load_weights
-from training.feeding import ActivationSource, Batches, PixelSource, Source
 from training.checkpoint import Checkpoint, Progress
 from training.config import TrainSettings
 from training.cut import Cut, cut_at_embedding, cut_at_pixels, cut_where_training_begins
-from training.dataset import Dataset, Sample, read_dataset
+from training.dataset import Dataset, Sample, labels_of, read_dataset, targets_of, weights_of
 from training.features import VIEWS, cached_rows, room_for
+from training.feeding import ActivationSource, Batches, PixelSource, Source
 from training.fit import Schedule, StandardHead, fit
-from training.keep import keep
+from training.keep import Outcome, keep
 from training.progress import console
 from training.runs import new_run, pin_data, read_settings, unfinished_run
 from training.strategy import choose, kappa
@@ -48,7 +50,9 @@ class Run:
         console.print(words, highlight=False, markup=False)
 
 
-def train(data: Path, settings: TrainSettings, *, resume: bool = False) -> StoredModel:
+def train(
+    data: Path, settings: TrainSettings, *, resume: bool = False, reading: Mapping[str, Any] = MappingProxyType({})
+) -> StoredModel:
     """Train as the settings say and store the model; ``resume`` goes on with the newest unfinished run.
 
     A resumed run keeps the settings and the data it began with. Raises CatseyeError for anything that the
@@ -58,7 +62,7 @@ def train(data: Path, settings: TrainSettings, *, resume: bool = False) -> Store
     folder = unfinished_run(settings.name) if resume else None
     if folder is not None:
         settings, data = read_settings(folder)
-    dataset = read_dataset(data, seed=settings.seed)
+    dataset = read_dataset(data, seed=settings.seed, **reading)
     folder = folder or new_run(settings, data)
     pin_data(folder, dataset.fingerprint.sha256)
     run = _prepare(settings, dataset, folder)
@@ -71,7 +75,19 @@ def train(data: Path, settings: TrainSettings, *, resume: bool = False) -> Store
     if freeze != "head" and settings.epochs:
         _fine_tune(run, head, freeze, pretrained)
     head.fold()
-    return keep(run.classifier, run.provenance, settings, dataset, folder, run.phases, run.notes)
+    return keep(
+        Outcome(
+            classifier=run.classifier,
+            provenance=run.provenance,
+            settings=settings.as_dict(),
+            name=settings.name,
+            variant_of=settings.variant_of,
+            dataset=dataset,
+            folder=folder,
+            phases=run.phases,
+            notes=run.notes,
+        )
+    )
 
 
 def _prepare(settings: TrainSettings, dataset: Dataset, folder: Path) -> Run:
@@ -136,9 +152,7 @@ def _train_head(run: Run, head: StandardHead) -> None:
     )
     model = head.model()
     train = _batches(run, source, batch_size=_HEAD_BATCH, every_view=True)
-    run.phases.append(
-        fit(model, train, _validation(run, validation, _HEAD_BATCH), schedule, Checkpoint(run.folder))
-    )
+    run.phases.append(fit(model, train, _validation(run, validation, _HEAD_BATCH), schedule, Checkpoint(run.folder)))
 
 
 def _freeze(run: Run, head: StandardHead, pretrained: bool) -> Freeze:
@@ -151,12 +165,12 @@ def _freeze(run: Run, head: StandardHead, pretrained: bool) -> Freeze:
         return "none"
     if asked != "auto":
         return asked
-    counts = np.bincount([s.label for s in run.dataset.train], minlength=len(run.dataset.labels))
+    counts = np.bincount(labels_of(run.dataset.train), minlength=len(run.dataset.labels))
     agreement = None
     if run.dataset.validation:
         rows = cached_rows(cut_at_embedding(run.classifier), run.dataset.validation, ("plain",), title="Features")
         predicted = np.asarray(head.model().predict(rows[0].all(), verbose=0)).argmax(1)
-        agreement = kappa(np.array([s.label for s in run.dataset.validation]), predicted)
+        agreement = kappa(labels_of(run.dataset.validation), predicted)
     choice = choose(int(counts.min()), agreement)
     run.say(f"Freeze {choice.freeze}: {choice.reason}.")
     return choice.freeze
@@ -215,36 +229,24 @@ def _activations(cut: Cut, run: Run, title: str) -> tuple[ActivationSource, Acti
 def _batches(run: Run, source: Source, *, batch_size: int, every_view: bool = False) -> Batches:
     samples, classes = run.dataset.train, len(run.dataset.labels)
     weights = sample_weights(samples, classes, balanced=run.settings.class_weights)
-    targets = soft_targets(samples, classes)
-    return Batches(
-        source, targets, weights, batch_size=batch_size, seed=run.settings.seed, every_view=every_view
-    )
+    targets = targets_of(samples, classes)
+    return Batches(source, targets, weights, batch_size=batch_size, seed=run.settings.seed, every_view=every_view)
 
 
 def _validation(run: Run, source: Source | None, batch_size: int) -> Batches | None:
     if source is None:
         return None
     samples = run.dataset.validation
-    targets = soft_targets(samples, len(run.dataset.labels))
+    targets = targets_of(samples, len(run.dataset.labels))
     return Batches(source, targets, sample_weights(samples, 0, balanced=False), batch_size=batch_size)
-
-
-def soft_targets(samples: Sequence[Sample], classes: int) -> Floats:
-    """(samples, classes): each sample's own target distribution where it has one, else one-hot."""
-    targets = np.zeros((len(samples), classes), np.float32)
-    for row, sample in zip(targets, samples, strict=True):
-        if sample.target is None:
-            row[sample.label] = 1
-        else:
-            row[:] = sample.target
-    return targets
 
 
 def sample_weights(samples: Sequence[Sample], classes: int, *, balanced: bool) -> Floats:
     """(samples,): each sample's own weight, with mean 1; ``balanced`` gives every class the same sum."""
-    weights = np.array([s.weight for s in samples], np.float64)
+    weights = weights_of(samples).astype(np.float64)
     if balanced:
-        labels = np.array([s.label for s in samples])
+        labels = labels_of(samples)
         sums = np.bincount(labels, weights=weights, minlength=classes)
         weights = weights / np.maximum(sums, 1e-12)[labels]
-    return (weights / weights.mean()).astype(np.float32)
+    even: Floats = (weights / weights.mean()).astype(np.float32)
+    return even

@@ -1,0 +1,141 @@
+"""The commands of training. TensorFlow is imported inside a command, never by this module."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.table import Table
+
+from models import store
+from models.backbones import list_backbones
+from models.errors import CatseyeError
+from training.config import Depths, Freeze, Mirror, TrainSettings
+from training.progress import console
+
+app = typer.Typer(no_args_is_help=True, help="Train classifiers and look after them.")
+_DEFAULTS = TrainSettings(name="defaults")
+
+
+@contextmanager
+def plain_errors() -> Iterator[None]:
+    """Print what the user can put right as one sentence, and leave with status 1."""
+    try:
+        yield
+    except CatseyeError as error:
+        typer.secho(f"Error: {error.detail}", fg="red", err=True)
+        raise typer.Exit(1) from None
+
+
+@app.command()
+def train(
+    data: Annotated[Path, typer.Argument(help="Folder of class folders, or a CSV (path, label).")],
+    name: Annotated[str, typer.Option(help="Name of the model in the store.")],
+    backbone: Annotated[str, typer.Option(help="See `catseye backbones`.")] = _DEFAULTS.backbone,
+    weights: Annotated[
+        str, typer.Option(help="auto, imagenet, dogs, none, store:NAME, or a file.")
+    ] = _DEFAULTS.weights,
+    freeze: Annotated[Freeze, typer.Option(help="What stays frozen in phase 2.")] = _DEFAULTS.freeze,
+    size: Annotated[int | None, typer.Option(help="Pixels a side; the network's own by default.")] = None,
+    depths: Annotated[Depths, typer.Option(help="Maps that the head averages.")] = _DEFAULTS.depths,
+    mirror: Annotated[Mirror, typer.Option(help="Mirror images to train on too.")] = _DEFAULTS.mirror,
+    head_epochs: Annotated[int, typer.Option(help="Most epochs of the new head alone.")] = _DEFAULTS.head_epochs,
+    epochs: Annotated[int, typer.Option(help="Most epochs of fine-tuning.")] = _DEFAULTS.epochs,
+    patience: Annotated[int, typer.Option(help="Epochs without progress before it stops.")] = _DEFAULTS.patience,
+    batch_size: Annotated[int, typer.Option(help="Images a step.")] = _DEFAULTS.batch_size,
+    learning_rate: Annotated[float, typer.Option(help="Of the head.")] = _DEFAULTS.learning_rate,
+    slower: Annotated[float, typer.Option(help="Fine-tuning is so many times slower.")] = _DEFAULTS.slower,
+    dropout: Annotated[float, typer.Option(help="Share of features dropped.")] = _DEFAULTS.dropout,
+    l2: Annotated[float, typer.Option(help="Weight of the squared kernel.")] = _DEFAULTS.l2,
+    batch_norm: Annotated[bool, typer.Option(help="Batch normalisation in the head.")] = False,
+    label_smoothing: Annotated[float, typer.Option(help="Share of every target spread evenly.")] = 0.0,
+    class_weights: Annotated[bool, typer.Option(help="Let small classes weigh as much as large.")] = False,
+    seed: Annotated[int, typer.Option(help="Of the split, the weights and the order.")] = _DEFAULTS.seed,
+    variant_of: Annotated[str | None, typer.Option(help="Store it as the fast variant of this model.")] = None,
+    resume: Annotated[bool, typer.Option(help="Go on with the newest unfinished run of that name.")] = False,
+) -> None:
+    """Train a classifier on a folder of images and store it."""
+    with plain_errors():
+        settings = TrainSettings(
+            name=name,
+            backbone=backbone,
+            weights=weights,
+            freeze=freeze,
+            size=size,
+            depths=depths,
+            mirror=mirror,
+            head_epochs=head_epochs,
+            epochs=epochs,
+            patience=patience,
+            batch_size=batch_size,
+            learning_rate=learning_rate,
+            slower=slower,
+            dropout=dropout,
+            l2=l2,
+            batch_norm=batch_norm,
+            label_smoothing=label_smoothing,
+            class_weights=class_weights,
+            seed=seed,
+            variant_of=variant_of,
+        )
+        from training.train import train as run
+
+        stored = run(data, settings, resume=resume)
+        console.print(f"Stored {stored.tag}. Serve it with `catseye serve`.", highlight=False)
+
+
+@app.command()
+def backbones(
+    pattern: Annotated[str, typer.Argument(help="For example 'resnet*'.")] = "*",
+) -> None:
+    """List the networks to start from."""
+    with plain_errors():
+        rows = list_backbones(pattern)
+    if not rows:
+        typer.secho(f"Error: no backbone is called {pattern!r}. `catseye backbones` lists all.", fg="red", err=True)
+        raise typer.Exit(1)
+    table = Table()
+    for heading in ("name", "about it", "input", "parameters", "taps", "year", "paper"):
+        table.add_column(heading, justify="right" if heading in ("input", "parameters", "taps") else "left")
+    for row in rows:
+        table.add_row(
+            row.name,
+            row.about,
+            str(row.input_size),
+            f"{row.parameters / 1e6:.1f} M" if row.parameters else "by size",
+            str(len(row.taps)),
+            str(row.year),
+            row.paper,
+        )
+    console.print(table)
+
+
+@app.command()
+def models(
+    name: Annotated[str | None, typer.Argument(help="Only the versions of this model.")] = None,
+) -> None:
+    """List what the store holds, newest first."""
+    with plain_errors():
+        found = store.list_models(name)
+    if not found:
+        console.print("The store is empty: train a model with `catseye train`.")
+        return
+    table = Table()
+    for heading in ("model", "backbone", "labels", "test accuracy", "95 % interval", "created"):
+        table.add_column(heading)
+    for model in found:
+        card, metrics = model.card, model.card.metrics
+        table.add_row(
+            model.tag,
+            card.backbone,
+            str(len(card.labels)),
+            f"{metrics.accuracy:.1%}" if metrics else "",
+            f"{metrics.accuracy_low:.1%} to {metrics.accuracy_high:.1%}" if metrics else "",
+            f"{card.created:%Y-%m-%d %H:%M}",
+        )
+    console.print(table)
+
+
+if __name__ == "__main__":
+    app()
