@@ -1,0 +1,90 @@
+"""The BentoML service: ``bentoml serve service.app:Catseye``.
+
+BentoML runs the process, the workers and the probes; the public routes are a FastAPI application mounted
+on it, since BentoML's own upload path has no body limit, answers a broken image with a 500 and halves the
+throughput (docs/decisions).
+"""
+
+import logging
+import sys
+import threading
+from typing import Any, cast
+
+import bentoml
+from starlette.types import Receive, Scope, Send
+
+from service.drain import Drain
+from service.edge import Edge
+from service.metrics import count_worker
+from service.pipeline import Pipeline
+from service.settings import get_settings
+from service.web import create_web
+
+settings = get_settings()
+web = create_web(settings)
+drain = Drain()
+
+_log = logging.getLogger("catseye")
+
+
+async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+    """The application as a plain callable, for BentoML to hand it every path, unknown ones included."""
+    await web(scope, receive, send)
+
+
+@bentoml.service(
+    name="catseye",
+    workers=settings.workers,
+    traffic={"timeout": settings.timeout + 30},
+    metrics={"enabled": False},  # its series carry the raw path, so that a scan grows them without end
+    logging={"access": {"enabled": False}},
+)
+@bentoml.asgi_app(mounted, path="/")
+class Catseye:
+    """Classifies images with every model in the store."""
+
+    def __init__(self) -> None:
+        _log_lines()
+        count_worker()
+        self._pipeline = Pipeline(settings)
+        self._pipeline.registry.refresh()
+        web.state.gateway = self._pipeline
+        self._ended = threading.Event()
+        if settings.reload_seconds:
+            threading.Thread(target=self._watch, name="catseye-store", daemon=True).start()
+
+    def __is_ready__(self) -> bool:
+        """Whether a model is loaded and warm, and the server is not on its way out."""
+        return self._pipeline.ready() and not drain.draining()
+
+    def __is_alive__(self) -> bool:
+        """Whether the process answers, which it does if this runs."""
+        return True
+
+    @bentoml.on_shutdown  # type: ignore[untyped-decorator]  # BentoML annotates only the outer one
+    def end(self) -> None:
+        """Let running work end, then close the models."""
+        drain.begin(0)
+        self._ended.set()
+        self._pipeline.close()
+
+    def _watch(self) -> None:
+        while not self._ended.wait(settings.reload_seconds):
+            try:
+                self._pipeline.registry.refresh()
+            except Exception:
+                _log.exception("the store cannot be looked at; what is loaded goes on")
+
+
+# The decorator turned the class into a service, which the type checker does not know.
+cast(Any, Catseye).add_asgi_middleware(Edge, settings=settings, drain=drain)
+
+
+def _log_lines() -> None:
+    """Our own lines go to standard output as they are, whatever BentoML's logging is set to."""
+    for name in ("catseye", "catseye.access"):
+        logger = logging.getLogger(name)
+        logger.setLevel(logging.INFO)
+        logger.propagate = False
+        if not logger.handlers:
+            logger.addHandler(logging.StreamHandler(sys.stdout))

@@ -1,0 +1,198 @@
+"""The outermost layer: request ids, API keys, the body limit, counting, and the access log.
+
+Pure ASGI around the whole application, so that it sees every request, unknown paths included, and so
+that a body over the limit is refused at its first byte.
+"""
+
+import hashlib
+import hmac
+import logging
+import re
+import secrets
+import time
+from typing import Any, Final
+
+import anyio
+import orjson
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from models.errors import CatseyeError, Draining, TooLarge, Unauthorized
+from service.drain import Drain
+from service.metrics import IN_FLIGHT, REQUESTS
+from service.problem import problem_response
+from service.settings import Settings
+
+_REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+_OPEN_PATHS: Final = _PROBES | {"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"}
+_OPEN_PREFIXES: Final = ("/page/",)
+_LINGER_BYTES: Final = 256_000_000
+_LINGER_SECONDS: Final = 5.0
+_NO_MODEL: Final = ("", "", "")
+
+log = logging.getLogger("catseye.access")
+
+
+class Edge:
+    """Wraps the application ``app``."""
+
+    def __init__(self, app: ASGIApp, *, settings: Settings, drain: Drain) -> None:
+        self._app = app
+        self._max_body = settings.max_body_bytes
+        keys = (key.get_secret_value() for key in settings.api_keys)
+        self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
+        self._drain = drain
+        self._access_log = settings.access_log
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        exchange = _Exchange(scope, receive, send, self._max_body)
+        IN_FLIGHT.inc()
+        try:
+            refusal = self._refusal(scope, exchange)
+            if refusal is None:
+                await self._app(scope, exchange.receive, exchange.send)
+            else:
+                await exchange.refuse(refusal)
+        finally:
+            IN_FLIGHT.dec()
+            exchange.count()
+            if self._access_log:
+                exchange.log()
+
+    def _refusal(self, scope: Scope, exchange: "_Exchange") -> CatseyeError | None:
+        """Why the request is not let in."""
+        headers = exchange.headers
+        if scope["path"] in _PROBES:
+            return None
+        if self._keys and not _is_open(scope) and not self._knows(headers):
+            return Unauthorized("The API key is missing or wrong. Send it as `X-API-Key: <key>`.")
+        if self._drain.closed():
+            return Draining("The server is shutting down. Try again; another one answers.", retry_after=1)
+        length = headers.get("content-length", "")
+        if length.isdigit() and int(length) > self._max_body:
+            return exchange.too_large(f"{int(length):,} bytes")
+        return None
+
+    def _knows(self, headers: Headers) -> bool:
+        scheme, _, token = headers.get("authorization", "").partition(" ")
+        given = headers.get("x-api-key") or (token if scheme.lower() == "bearer" else "")
+        digest = hashlib.sha256(given.encode()).digest()
+        # Every key is compared, so that the time does not say which one was near.
+        return bool(sum([hmac.compare_digest(digest, key) for key in self._keys]))
+
+
+class _Exchange:
+    """One request and its reply, watched."""
+
+    def __init__(self, scope: Scope, receive: Receive, send: Send, max_body: int) -> None:
+        self._scope, self._receive, self._send, self._max_body = scope, receive, send, max_body
+        self.headers = Headers(scope=scope)
+        given = self.headers.get("x-request-id", "")
+        self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
+        scope["catseye"] = {"request_id": self.request_id}
+        self._began = time.perf_counter()
+        self._status = 500
+        self._read = self._written = 0
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        self._read += len(message.get("body", b""))
+        if self._read > self._max_body:
+            raise self.too_large("more bytes than that")
+        return message
+
+    async def send(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            self._status = message["status"]
+            extra = [(b"x-request-id", self.request_id.encode())]
+            if self._status == TooLarge.status:
+                extra.append((b"connection", b"close"))
+            message["headers"] = [*message.get("headers", ()), *extra]
+        elif message["type"] == "http.response.body":
+            self._written += len(message.get("body", b""))
+            if self._status == TooLarge.status and not message.get("more_body"):
+                await self._send({**message, "more_body": True})
+                await self._linger()
+                message = {"type": "http.response.body", "body": b""}
+        await self._send(message)
+
+    async def refuse(self, error: CatseyeError) -> None:
+        response = problem_response(error, self.request_id)
+        await response(self._scope, self.receive, self.send)
+
+    def too_large(self, what: str) -> TooLarge:
+        return TooLarge(
+            f"The body has {what} and at most {self._max_body:,} bytes are read. "
+            "Send a smaller or more compressed image, or fewer at once."
+        )
+
+    async def _linger(self) -> None:
+        """Read on for a while after the reply: a client that still sends would otherwise lose it to a reset."""
+        left = _LINGER_BYTES
+        with anyio.move_on_after(_LINGER_SECONDS):
+            while left > 0:
+                message = await self._receive()
+                left -= len(message.get("body", b""))
+                if message["type"] != "http.request" or not message.get("more_body"):
+                    return
+
+    def count(self) -> None:
+        model, version, variant = self._scope["catseye"].get("model", _NO_MODEL)
+        seconds = time.perf_counter() - self._began
+        labels = (self._route(), _method(self._scope), str(self._status), model, version, variant)
+        REQUESTS.labels(*labels).observe(seconds)
+
+    def log(self) -> None:
+        note: dict[str, Any] = self._scope["catseye"]
+        model, version, variant = note.get("model", _NO_MODEL)
+        line = {
+            "time": round(time.time(), 3),
+            "request_id": self.request_id,
+            "trace_id": _trace_id(),
+            "method": _method(self._scope),
+            "route": self._route(),
+            "status": self._status,
+            "model": model,
+            "version": version,
+            "variant": variant,
+            "bytes_in": self._read,
+            "bytes_out": self._written,
+            "ms": round((time.perf_counter() - self._began) * 1e3, 2),
+            "timing_ms": note.get("timing_ms"),
+        }
+        log.info("%s", orjson.dumps(line).decode())
+
+    def _route(self) -> str:
+        if self._scope["path"] in _PROBES:
+            return str(self._scope["path"])
+        route = self._scope.get("route")
+        return str(getattr(route, "path", None) or "unknown")
+
+
+def _is_open(scope: Scope) -> bool:
+    path = scope["path"]
+    return path in _OPEN_PATHS or path.startswith(_OPEN_PREFIXES) or scope["method"] == "OPTIONS"
+
+
+def _method(scope: Scope) -> str:
+    method = str(scope["method"])
+    return method if method in {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"} else "other"
+
+
+def _trace_id() -> str | None:
+    from opentelemetry import trace
+
+    context = trace.get_current_span().get_span_context()
+    return format(context.trace_id, "032x") if context.is_valid else None
+
+
+def scope_note(request: Request) -> dict[str, Any]:
+    """Where a route leaves what the edge counts and logs: ``model`` and ``timing_ms``."""
+    note: dict[str, Any] = request.scope["catseye"]
+    return note

@@ -1,0 +1,182 @@
+"""From bytes to answers: decode and run in a small pool of threads, one hop for each image."""
+
+import asyncio
+import contextvars
+import os
+import time
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TypeVar
+
+import numpy as np
+from starlette.requests import Request
+
+from models.card import VariantName
+from models.errors import CatseyeError, Overloaded
+from models.image import Pixels, decode
+from models.runtime import softmax
+from service.metrics import CONFIDENCE, DOWNGRADED, PREDICTIONS, STAGES
+from service.ports import Floats
+from service.registry import Registry
+from service.served import Served
+from service.settings import Settings
+from service.uploads import read_images
+
+T = TypeVar("T")
+_deadline: contextvars.ContextVar[float] = contextvars.ContextVar("deadline")
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One image's outputs, and the seconds that each stage took."""
+
+    outputs: dict[str, Floats]
+    probabilities: Floats
+    seconds: dict[str, float]
+
+
+def processors() -> int:
+    """How many processors this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+class Pipeline:
+    """The gateway between the routes and the networks (``service.ports.Gateway``)."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._limits = settings.limits
+        self._threads = settings.threads or 2 * processors()
+        self._streams = settings.streams or processors()
+        self._pool = ThreadPoolExecutor(self._threads, "catseye")
+        self.registry = Registry(
+            self._load, names=settings.models, default=settings.default_model, canary=settings.canary
+        )
+
+    def _load(self, stored: object) -> Served:
+        from models.store import StoredModel
+
+        assert isinstance(stored, StoredModel)  # noqa: S101 - the registry gives nothing else
+        return Served(stored, self._settings, threads=self._threads, streams=self._streams)
+
+    def close(self) -> None:
+        """End the threads and close every model."""
+        self._pool.shutdown(wait=True, cancel_futures=True)
+        self.registry.close()
+
+    def ready(self) -> bool:
+        """Whether a model takes work."""
+        return bool(self.registry.names())
+
+    def find(
+        self, model: str | None, version: str | None = None, variant: str | None = None, request_id: str = ""
+    ) -> Served:
+        """The model to use, the default one for None; ``UnknownModel`` otherwise."""
+        return self.registry.find(model, version, variant, request_id)
+
+    def versions(self, model: str) -> list[str]:
+        """Versions of a model that can be asked for, newest first."""
+        slots = self.registry.slots(model)
+        if not slots:
+            self.registry.find(model)
+        return [served.version for slot in slots.values() for served in slot.versions()]
+
+    async def images(self, request: Request) -> list[bytes]:
+        """The image files of a request."""
+        return await read_images(request, self._settings.max_images)
+
+    async def decode(self, data: bytes, size: tuple[int, int] | None) -> Pixels:
+        """Pixels (height, width, 3) of an image file, in a worker thread."""
+        return await self._in_thread(lambda: decode(data, size, self._limits))
+
+    async def infer(self, model: object, images: Pixels, outputs: Sequence[str]) -> dict[str, Floats]:
+        """Outputs by name for (batch, height, width, 3) pixels."""
+        assert isinstance(model, Served)  # noqa: S101 - what ``find`` gave
+        async with model.gate.enter(self.deadline()):
+            return await self._in_thread(lambda: model.run(images, outputs))
+
+    async def answer(self, served: Served, data: bytes, outputs: Sequence[str] = ("logits",)) -> Answer:
+        """Decode one file and run the network on it."""
+        async with served.gate.enter(self.deadline()) as waited:
+            answer = await self._in_thread(lambda: self._work(served, data, outputs))
+        answer.seconds["queue"] = waited
+        STAGES.labels("queue", served.name, served.variant).observe(waited)
+        return answer
+
+    def choose(
+        self,
+        model: str | None,
+        version: str | None,
+        variant: VariantName | None,
+        budget_ms: float | None,
+        request_id: str = "",
+    ) -> tuple[Served, str | None]:
+        """The variant to answer with, and the reason where the service chose it."""
+        if version is not None or variant is not None:
+            return self.find(model, version, variant, request_id), None
+        served = self.find(model, None, None, request_id)
+        variants = self.registry.variants(model)
+        fast = variants[-1] if len(variants) > 1 else None
+        if budget_ms is not None:
+            return _within(budget_ms, served, fast)
+        if fast is not None and self._settings.overload_fast and served.gate.full and not fast.gate.full:
+            DOWNGRADED.labels(served.name).inc()
+            return fast, "the accurate variant's queue is full"
+        return served, None
+
+    def begin(self) -> None:
+        """Set the deadline of the request that this task answers."""
+        _deadline.set(time.monotonic() + self._settings.timeout)
+
+    def deadline(self) -> float:
+        """When the current request is answered 504 (``time.monotonic``)."""
+        return _deadline.get(time.monotonic() + self._settings.timeout)
+
+    def _work(self, served: Served, data: bytes, outputs: Sequence[str]) -> Answer:
+        began = time.perf_counter()
+        pixels = decode(data, served.card.input_size, self._limits)
+        decoded = time.perf_counter()
+        found = served.run(pixels[None], outputs)
+        ended = time.perf_counter()
+        served.record(ended - began)
+        values = {name: value[0] for name, value in found.items()}
+        probabilities = softmax(values["logits"], served.card.temperature).astype(np.float32)
+        self._count(served, probabilities)
+        seconds = {"decode": decoded - began, "inference": ended - decoded}
+        for stage, value in seconds.items():
+            STAGES.labels(stage, served.name, served.variant).observe(value)
+        return Answer(values, probabilities, seconds)
+
+    def _count(self, served: Served, probabilities: Floats) -> None:
+        top = int(probabilities.argmax())
+        label, confidence = served.card.labels[top], float(probabilities[top])
+        PREDICTIONS.labels(*served.metric_labels, label).inc()
+        CONFIDENCE.labels(served.name, served.variant).observe(confidence)
+        if served.drift is not None:
+            served.drift.add(label, confidence)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        try:
+            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+        except CatseyeError:
+            raise
+        except MemoryError:
+            raise Overloaded("The server is short of memory. Try again later.") from None
+
+
+def _within(budget_ms: float, accurate: Served, fast: Served | None) -> tuple[Served, str]:
+    """The most accurate variant whose measured p95 fits the budget, and why."""
+    p95 = accurate.latency_ms()["p95"]
+    if p95 <= budget_ms:
+        return accurate, f"the accurate variant's p95 of {p95:g} ms fits the budget of {budget_ms:g} ms"
+    if fast is None:
+        return accurate, f"no variant fits {budget_ms:g} ms (p95 {p95:g} ms), and there is no fast one"
+    quick = fast.latency_ms()["p95"]
+    if quick <= budget_ms:
+        return fast, f"the accurate variant's p95 of {p95:g} ms is over the budget of {budget_ms:g} ms"
+    best = min((accurate, fast), key=lambda served: served.latency_ms()["p95"])
+    return (
+        best,
+        f"no variant fits {budget_ms:g} ms (accurate {p95:g} ms, fast {quick:g} ms), so the faster one answers",
+    )

@@ -1,0 +1,100 @@
+"""Errors as ``application/problem+json`` (RFC 9457), each with a stable ``code``."""
+
+import logging
+import math
+from http import HTTPStatus
+from typing import Any
+
+import orjson
+from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+
+from models.errors import BadParameter, CatseyeError, Overloaded
+from service.metrics import REFUSED
+
+MEDIA_TYPE = "application/problem+json"
+_CODES = {404: "not_found", 405: "method_not_allowed"}
+
+logger = logging.getLogger("catseye")
+
+
+def problem(error: CatseyeError, request_id: str) -> dict[str, Any]:
+    """The members of the reply's body."""
+    return _members(error.status, error.code, error.title, error.detail, request_id)
+
+
+def problem_response(error: CatseyeError, request_id: str) -> Response:
+    """The reply to an error of ours."""
+    headers = {}
+    if isinstance(error, Overloaded):
+        headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if error.status == HTTPStatus.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Bearer realm="catseye"'
+    REFUSED.labels(error.code).inc()
+    return _response(problem(error, request_id), headers)
+
+
+def add_handlers(app: FastAPI) -> None:
+    """Answer every exception of ``app`` with a problem."""
+    app.add_exception_handler(CatseyeError, _on_catseye)
+    app.add_exception_handler(RequestValidationError, _on_validation)
+    app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(Exception, _on_bug)
+
+
+async def _on_catseye(request: Request, error: Exception) -> Response:
+    assert isinstance(error, CatseyeError)  # noqa: S101 - what it was registered for
+    return problem_response(error, request_id_of(request))
+
+
+async def _on_validation(request: Request, error: Exception) -> Response:
+    assert isinstance(error, RequestValidationError)  # noqa: S101 - what it was registered for
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
+    detail = f"`{where[:80]}`: {first['msg']}. Correct it; /docs lists what each route takes."
+    return problem_response(BadParameter(detail), request_id_of(request))
+
+
+async def _on_http(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)  # noqa: S101 - what it was registered for
+    status = HTTPStatus(error.status_code)
+    code = _CODES.get(status, "bad_request" if status < 500 else "internal")
+    detail = str(error.detail)
+    if status == HTTPStatus.NOT_FOUND:
+        detail = "There is no such page. /docs lists the routes."
+    elif status == HTTPStatus.METHOD_NOT_ALLOWED:
+        allowed = (error.headers or {}).get("Allow", "another method")
+        detail = f"This route does not take {request.method[:16]}. Use {allowed}."
+    REFUSED.labels(code).inc()
+    members = _members(status, code, status.phrase, detail, request_id_of(request))
+    return _response(members, dict(error.headers or {}))
+
+
+async def _on_bug(request: Request, error: Exception) -> Response:
+    logger.exception("unexpected error", exc_info=error)
+    REFUSED.labels("internal").inc()
+    detail = "Something went wrong on our side. The server's log has it under the request id."
+    return _response(_members(500, "internal", "Internal error", detail, request_id_of(request)), {})
+
+
+def request_id_of(request: Request) -> str:
+    """The id that the edge gave the request."""
+    return str(request.scope.get("catseye", {}).get("request_id", ""))
+
+
+def _members(status: int, code: str, title: str, detail: str, request_id: str) -> dict[str, Any]:
+    return {
+        "type": f"urn:catseye:problem:{code}",
+        "title": title,
+        "status": int(status),
+        "code": code,
+        "detail": detail,
+        "request_id": request_id,
+    }
+
+
+def _response(members: dict[str, Any], headers: dict[str, str]) -> Response:
+    return Response(orjson.dumps(members), members["status"], headers, MEDIA_TYPE)

@@ -1,0 +1,221 @@
+"""Which models are served: loaded from the store, replaced without a restart, the old one kept.
+
+A new version is loaded and warmed beside the running one, then put in its place in one step. The one it
+replaces stays loaded, so that ``version=`` still reaches it and a roll-back is immediate; the one before
+that is closed. A version that cannot be loaded is refused and named, and the running one goes on.
+"""
+
+import hashlib
+import logging
+import threading
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from models.card import VariantName
+from models.errors import CatseyeError, UnknownModel
+from models.store import StoredModel, get, list_models
+from service.metrics import LOAD_BROKEN, LOAD_FAILURES, MODELS_READY
+from service.served import Loader, Served
+
+logger = logging.getLogger("catseye")
+
+Key = tuple[str, VariantName]
+
+
+@dataclass
+class Slot:
+    """The versions of one variant of one model: the current one, the one before, and one on trial."""
+
+    current: Served
+    previous: Served | None = None
+    canary: Served | None = None
+    refused: dict[str, str] = field(default_factory=dict)
+    """Why each broken version is not served."""
+
+    def versions(self) -> list[Served]:
+        """What is loaded, the newest first."""
+        return [served for served in (self.canary, self.current, self.previous) if served is not None]
+
+
+class Registry:
+    """The served models. ``refresh`` may be called from one thread, everything else from any."""
+
+    def __init__(
+        self,
+        load: Loader,
+        *,
+        names: Iterable[str] = (),
+        default: str | None = None,
+        canary: dict[str, float] | None = None,
+    ) -> None:
+        self._load = load
+        self._names = tuple(names)
+        self._default = default
+        self._canary = canary or {}
+        self._slots: dict[Key, Slot] = {}
+        self._refused: dict[Key, dict[str, str]] = {}
+        self._lock = threading.Lock()
+
+    def refresh(self) -> None:
+        """Look at the store: load what is new, refuse what is broken."""
+        for stored in self._wanted():
+            key: Key = (
+                stored.card.variant_of or stored.name,
+                "fast" if stored.card.variant_of else "accurate",
+            )
+            slot = self._slots.get(key)
+            known = {served.version for served in slot.versions()} if slot else set()
+            if stored.version in known or stored.version in self._refused.get(key, {}):
+                continue
+            self._take(key, stored)
+        MODELS_READY.set(sum(variant == "accurate" for _, variant in self._slots))
+
+    def find(
+        self, model: str | None, version: str | None = None, variant: str | None = None, request_id: str = ""
+    ) -> Served:
+        """The model to use; a canary gets its share of the request ids, always the same ones."""
+        name = model or self.default_name()
+        wanted: VariantName = "fast" if variant == "fast" else "accurate"
+        slot = self._slots.get((name, wanted))
+        if slot is None:
+            raise self._unknown(name, wanted)
+        if version is not None:
+            for served in slot.versions():
+                if served.version == version:
+                    return served
+            raise UnknownModel(
+                f"Version {version[:80]!r} of model {name} is not loaded. "
+                f"Loaded are: {', '.join(served.version for served in slot.versions())}."
+            )
+        if slot.canary is not None and share_of(request_id) < self._canary.get(name, 0.0):
+            return slot.canary
+        return slot.current
+
+    def variants(self, model: str | None) -> list[Served]:
+        """The current accurate and fast variants of a model, the accurate one first."""
+        name = model or self.default_name()
+        found = [self._slots.get((name, "accurate")), self._slots.get((name, "fast"))]
+        served = [slot.current for slot in found if slot is not None]
+        if not served:
+            raise self._unknown(name, "accurate")
+        return served
+
+    def default_name(self) -> str:
+        """The model for requests that name none: the one set, or the one stored last."""
+        if self._default is not None:
+            return self._default.partition(":")[0]
+        currents = [slot.current for (_, variant), slot in self._slots.items() if variant == "accurate"]
+        if not currents:
+            raise UnknownModel("No model is served yet. Train one with `catseye train DIR --name NAME`.")
+        return max(currents, key=lambda served: served.card.created).name
+
+    def names(self) -> list[str]:
+        """Names of the served models, sorted."""
+        return sorted({name for name, _ in self._slots})
+
+    def slots(self, name: str) -> dict[VariantName, Slot]:
+        """The variants of a model."""
+        return {variant: slot for (model, variant), slot in sorted(self._slots.items()) if model == name}
+
+    def refused(self) -> dict[str, dict[str, str]]:
+        """Versions that were refused and why, by model."""
+        merged: dict[str, dict[str, str]] = {}
+        for (name, _), versions in self._refused.items():
+            merged.setdefault(name, {}).update(versions)
+        return merged
+
+    def close(self) -> None:
+        """Close every model."""
+        for slot in self._slots.values():
+            for served in slot.versions():
+                served.close()
+        self._slots = {}
+        MODELS_READY.set(0)
+
+    def _wanted(self) -> list[StoredModel]:
+        """The newest version of each model to serve, or the pinned one; accurate variants first."""
+        newest: dict[str, StoredModel] = {}
+        pinned = {tag.partition(":")[0]: tag for tag in self._names}
+        for stored in list_models():
+            name = stored.card.variant_of or stored.name
+            if pinned and name not in pinned and stored.name not in pinned:
+                continue
+            newest.setdefault(stored.name, stored)
+        for name, tag in pinned.items():
+            if ":" in tag:
+                try:
+                    newest[name] = get(tag)
+                except CatseyeError as error:
+                    newest.pop(name, None)
+                    self._refuse((name, "accurate"), tag.partition(":")[2], error)
+        return sorted(newest.values(), key=lambda stored: stored.card.variant_of is not None)
+
+    def _take(self, key: Key, stored: StoredModel) -> None:
+        try:
+            served = self._load(stored)
+        except CatseyeError as error:
+            self._refuse(key, stored.version, error)
+            return
+        except Exception as error:  # a broken file can make a runtime raise anything
+            logger.exception("model %s cannot be loaded", stored.tag)
+            self._refuse(key, stored.version, error)
+            return
+        served.open()
+        LOAD_BROKEN.labels(key[0]).set(0)
+        with self._lock:
+            slot = self._slots.get(key)
+            if slot is None:
+                self._slots[key] = Slot(served)
+                retired = None
+            elif self._canary.get(key[0], 0.0) and key[1] == "accurate":
+                retired, slot.canary = slot.canary, served
+            else:
+                retired, slot.previous, slot.current = slot.previous, slot.current, served
+        logger.info("serving %s (%s)", stored.tag, key[1])
+        if retired is not None:
+            retired.close()
+
+    def _refuse(self, key: Key, version: str, error: Exception) -> None:
+        reason = error.detail if isinstance(error, CatseyeError) else f"It cannot be loaded ({type(error).__name__})."
+        refused = self._refused.setdefault(key, {})
+        if version not in refused:
+            refused[version] = reason
+            LOAD_FAILURES.labels(key[0]).inc()
+            LOAD_BROKEN.labels(key[0]).set(1)
+            logger.error("model %s:%s is refused: %s", key[0], version, reason)
+
+    def _unknown(self, name: str, variant: str) -> UnknownModel:
+        if (name, "accurate") in self._slots and variant == "fast":
+            return UnknownModel(f"Model {name} has no fast variant. Make one with `catseye distill {name}`.")
+        served = ", ".join(self.names()) or "none"
+        return UnknownModel(f"Model {name[:80]!r} is not served. Served are: {served}.")
+
+
+def share_of(request_id: str) -> float:
+    """A number in [0, 100) that is always the same for the same request id."""
+    digest = hashlib.sha256(request_id.encode()).digest()
+    return int.from_bytes(digest[:4], "big") * 100 / 2**32
+
+
+def describe(registry: Registry, name: str) -> dict[str, Any]:
+    """What ``/v1/models/{name}`` says; ``UnknownModel`` where it is not served."""
+    slots = registry.slots(name)
+    if not slots:
+        registry.find(name)
+    main = (slots.get("accurate") or slots["fast"]).current
+    return {
+        "name": name,
+        "default": name == registry.default_name(),
+        "labels": list(main.card.labels),
+        "taps": [tap.model_dump(mode="json") for tap in main.card.taps],
+        "variants": {
+            variant: {
+                **slot.current.describe(),
+                "loaded_versions": [served.version for served in slot.versions()],
+                "canary": slot.canary.version if slot.canary else None,
+            }
+            for variant, slot in slots.items()
+        },
+        "refused": registry.refused().get(name, {}),
+    }

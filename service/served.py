@@ -1,0 +1,110 @@
+"""One version of a model that is loaded, warmed and takes work."""
+
+import statistics
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from models.card import Card, VariantName
+from models.runtime import Runtime, open_runtime
+from models.store import StoredModel
+from service.admission import Gate
+from service.drift import DriftWatch
+from service.metrics import MODEL_INFO
+from service.ports import Floats, Pixels
+from service.settings import Settings
+
+_WARM_RUNS = 5
+_RECENT = 512
+
+
+class Served:
+    """A stored model with its runtime and its queue."""
+
+    def __init__(self, stored: StoredModel, settings: Settings, *, threads: int, streams: int) -> None:
+        self.stored = stored
+        self.card: Card = stored.card
+        self.name = stored.card.variant_of or stored.name
+        self.version = stored.version
+        self.variant: VariantName = "fast" if stored.card.variant_of else "accurate"
+        tensorflow = settings.runtime == "tensorflow"
+        self.runtime: Runtime = open_runtime(
+            stored,
+            settings.runtime,
+            precision=None if tensorflow else settings.precision,
+            streams=None if tensorflow else streams,
+        )
+        self._head = stored.head()
+        self.gate = Gate(self.name, slots=threads, queue=settings.queue)
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+        self.drift = DriftWatch(self.name, self.card) if self.variant == "accurate" else None
+        self._warm()
+
+    def head(self) -> tuple[Floats, Floats]:
+        """Kernel (embedding, classes) and bias (classes,)."""
+        return self._head
+
+    def run(self, images: Pixels, outputs: Sequence[str]) -> dict[str, Floats]:
+        """Outputs by name for (batch, height, width, 3) pixels; blocks."""
+        return self.runtime.run(images, outputs)
+
+    def record(self, seconds: float) -> None:
+        """Remember how long decode and inference of one image took."""
+        self._recent.append(seconds)
+
+    def latency_ms(self) -> dict[str, float]:
+        """p50 and p95 in milliseconds of decode and inference, over the last images."""
+        recent = sorted(self._recent)
+        if len(recent) < 2:
+            return {"p50": round(recent[0] * 1e3, 2), "p95": round(recent[0] * 1e3, 2)}
+        cuts = statistics.quantiles(recent, n=20)
+        return {"p50": round(cuts[9] * 1e3, 2), "p95": round(cuts[18] * 1e3, 2)}
+
+    @cached_property
+    def info_labels(self) -> tuple[str, ...]:
+        """Label values of the model's info metric."""
+        precision = self.runtime.precision
+        return (self.name, self.version, self.variant, self.card.backbone, precision, self.runtime.name)
+
+    @cached_property
+    def metric_labels(self) -> tuple[str, str, str]:
+        """(model, version, variant)."""
+        return self.name, self.version, self.variant
+
+    def open(self) -> None:
+        """Show in the metrics that it serves."""
+        MODEL_INFO.labels(*self.info_labels).set(1)
+
+    def close(self) -> None:
+        """Give the memory back."""
+        MODEL_INFO.labels(*self.info_labels).set(0)
+        self.runtime.close()
+
+    def _warm(self) -> None:
+        """Run a few times before the first request does, which also measures the latency."""
+        image = np.zeros((1, *self.card.input_size, 3), np.uint8)
+        for _ in range(_WARM_RUNS):
+            began = time.perf_counter()
+            self.run(image, ("logits",))
+            self.record(time.perf_counter() - began)
+
+    def describe(self) -> dict[str, Any]:
+        """What ``/v1/models`` says of it."""
+        return {
+            "version": self.version,
+            "variant": self.variant,
+            "tag": self.stored.tag,
+            "backbone": self.card.backbone,
+            "precision": self.runtime.precision,
+            "runtime": self.runtime.name,
+            "input_size": list(self.card.input_size),
+            "latency_ms": self.latency_ms(),
+            "card": self.card.model_dump(mode="json"),
+        }
+
+
+Loader = Callable[[StoredModel], Served]

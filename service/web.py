@@ -1,0 +1,96 @@
+"""The FastAPI application: every route, the page, and the errors, in one place."""
+
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from fastapi import FastAPI
+from fastapi.staticfiles import StaticFiles
+from starlette.middleware.cors import CORSMiddleware
+from starlette.responses import FileResponse
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from service import api, embed, explain, inference_protocol, lab
+from service.problem import add_handlers
+from service.schemas import PROBLEMS, Problem
+from service.settings import Settings
+
+PAGE = Path(__file__).parent / "page"
+CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
+    "font-src 'self'; media-src 'self' blob:; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'"
+)
+
+
+def create_web(settings: Settings) -> FastAPI:
+    """The application; ``app.state.gateway`` is set where the models are loaded."""
+    app = FastAPI(
+        title="catseye",
+        version=version("catseye"),
+        summary="Image classification, and a look at what the network sees.",
+        docs_url=None,
+        redoc_url=None,
+        responses=PROBLEMS,
+    )
+    add_handlers(app)
+    for room in (api, explain, embed, lab, inference_protocol):
+        app.include_router(room.router)
+    app.mount("/page", StaticFiles(directory=PAGE), name="page")
+    app.add_api_route("/", _index, include_in_schema=False)
+    app.add_middleware(_PageHeaders)
+    if settings.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=list(settings.cors_origins),
+            allow_methods=["GET", "POST"],
+            allow_headers=["content-type", "x-api-key", "authorization", "x-request-id"],
+            expose_headers=["x-request-id", "retry-after"],
+        )
+    _describe_problems(app)
+    return app
+
+
+def _describe_problems(app: FastAPI) -> None:
+    """Put the schema of problems into the document, and drop FastAPI's own for errors, which is never sent."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = plain()
+            schemas = document.setdefault("components", {}).setdefault("schemas", {})
+            schemas["Problem"] = Problem.model_json_schema()
+            for name in ("HTTPValidationError", "ValidationError"):
+                schemas.pop(name, None)
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+async def _index() -> FileResponse:
+    return FileResponse(PAGE / "index.html")
+
+
+class _PageHeaders:
+    """A strict policy on every reply: nothing from elsewhere, no inline script, no framing, no sniffing."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+
+        async def with_headers(message: Any) -> None:
+            if message["type"] == "http.response.start":
+                message["headers"] = [
+                    *message.get("headers", ()),
+                    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+                    (b"x-content-type-options", b"nosniff"),
+                    (b"referrer-policy", b"no-referrer"),
+                ]
+            await send(message)
+
+        await self._app(scope, receive, with_headers)

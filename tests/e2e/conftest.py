@@ -1,0 +1,83 @@
+"""One server for all end-to-end tests of a session, over a store with real models."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from models import store
+from models.card import Card, Metrics, Reference, WeightsProvenance
+from models.classifier import HeadSpec, build_classifier, head_arrays
+from models.export import export_openvino
+from models.store import StoredModel
+from tests.e2e import live as server
+
+LABELS = ("Käfer", "강아지", "cat", "dog")
+
+
+def make_model(
+    name: str, *, seed: int = 0, size: int = 96, labels: tuple[str, ...] = LABELS, **card: object
+) -> StoredModel:
+    """Store a MobileNetV2 with random weights and lively answers in the session's store."""
+    import numpy as np
+
+    classifier = build_classifier("mobilenet_v2", len(labels), input_size=size, head=HeadSpec(), seed=seed)
+    kernel, bias = head_arrays(classifier)
+    random = np.random.default_rng(seed)
+    kernel, bias = random.normal(size=kernel.shape).astype("float32"), random.normal(size=bias.shape).astype("float32")
+    classifier.model.get_layer("logits").set_weights([kernel, bias])
+
+    def write(folder: Path) -> None:
+        classifier.model.save(folder / "model.keras")
+        np.savez(folder / "head.npz", kernel=kernel, bias=bias)
+        export_openvino(classifier, folder)
+
+    from tempfile import TemporaryDirectory
+
+    with TemporaryDirectory() as scratch:
+        export = export_openvino(classifier, Path(scratch))
+    fields: dict[str, object] = {
+        "name": name,
+        "labels": labels,
+        "backbone": "mobilenet_v2",
+        "input_size": classifier.input_size,
+        "weights": WeightsProvenance(source="none", detail="random weights"),
+        "taps": classifier.taps,
+        "head": classifier.head,
+        "exports": (export,),
+        "parameters": classifier.model.count_params(),
+        "reference": Reference(
+            classes={label: 1 / len(labels) for label in labels},
+            confidence_edges=(0, 0.25, 0.5, 0.75, 1),
+            confidence=(0.25, 0.25, 0.25, 0.25),
+        ),
+        "metrics": Metrics(
+            images=4,
+            accuracy=0.5,
+            accuracy_low=0.15,
+            accuracy_high=0.85,
+            balanced_accuracy=0.5,
+            macro_f1=0.4,
+            log_loss=1.0,
+            calibration_error=0.1,
+            confusion=tuple((1,) * len(labels) for _ in labels),
+        ),
+    }
+    return store.save(Card.model_validate(fields | card), write)
+
+
+@pytest.fixture(scope="session")
+def model_store() -> Path:
+    """The session's BentoML home, with a fast and an accurate variant of ``pets``."""
+    make_model("pets-fast", seed=2, size=64, variant_of="pets")
+    make_model("pets", seed=1, temperature=50.0)
+    return Path(os.environ["BENTOML_HOME"])
+
+
+@pytest.fixture(scope="session")
+def live(model_store: Path) -> Iterator[server.Live]:
+    """The running server."""
+    running = server.start(model_store, CATSEYE_DEFAULT_MODEL="pets", CATSEYE_RELOAD_SECONDS="0.5")
+    yield running
+    server.stop(running)
