@@ -7,7 +7,7 @@ import orjson
 from fastapi import APIRouter, Query, Request, Response
 from pydantic import BaseModel, ConfigDict
 
-from service.insight import IMAGE_BODY, ModelQuery, one_image
+from service.insight import IMAGE_BODY, ModelQuery, find_model, one_image
 from service.ports import Floats, gateway_of
 
 
@@ -41,10 +41,10 @@ async def post_embed(
 ) -> Response:
     """The averages of the feature maps, as the head sees them; divided by its length with ``normalize``."""
     gateway = gateway_of(request)
+    gateway.begin()
     data = one_image(await gateway.images(request))
-    served = gateway.find(chosen.model, chosen.version, chosen.variant)
-    pixels = await gateway.decode(data, served.card.input_size)
-    vector = (await gateway.infer(served, pixels[None], ["embedding"]))["embedding"][0]
+    served = find_model(request, chosen)
+    vector = (await gateway.answer(served, data, ("logits", "embedding"))).outputs["embedding"]
     answer = {
         "model": served.name,
         "version": served.version,

@@ -20,7 +20,7 @@ from models.card import Card
 from models.errors import BadParameter
 from models.runtime import class_activation, softmax
 from service.drawing import activation_overlay
-from service.insight import IMAGE_BODY, ModelQuery, one_image
+from service.insight import IMAGE_BODY, ModelQuery, find_model, one_image
 from service.ports import Floats, Served, gateway_of
 
 PICTURE_SIDE: Final = 640
@@ -75,22 +75,18 @@ router = APIRouter(tags=["look inside"])
 async def post_explain(
     request: Request,
     chosen: Annotated[ModelQuery, Query()],
-    label: Annotated[
-        str | None, Query(description="Default: the label with the highest probability.")
-    ] = None,
+    label: Annotated[str | None, Query(description="Default: the label with the highest probability.")] = None,
     format: Annotated[Literal["png", "json"], Query()] = "png",
 ) -> Response:
     """Class activation: warm places speak for the label, cold ones against it."""
     gateway = gateway_of(request)
+    gateway.begin()
     data = one_image(await gateway.images(request))
-    served = gateway.find(chosen.model, chosen.version, chosen.variant)
+    served = find_model(request, chosen)
     index = check(served.card, label)
-    pixels = await gateway.decode(data, served.card.input_size)
-    outputs = ["logits", *(f"tap_{pool.tap}" for pool in served.card.head.pools)]
-    results = await gateway.infer(served, pixels[None], outputs)
-    explanation = explain(
-        served.card, served.head(), {name: values[0] for name, values in results.items()}, index
-    )
+    wanted = ["logits", *(f"tap_{pool.tap}" for pool in served.card.head.pools)]
+    answer = await gateway.answer(served, data, wanted)
+    explanation = explain(served.card, served.head(), answer.outputs, index)
     if format == "json":
         return Response(_json(served, explanation), media_type="application/json")
     return Response(await anyio.to_thread.run_sync(_png, data, explanation), media_type="image/png")

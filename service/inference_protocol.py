@@ -8,6 +8,8 @@ Errors are ``{"error": "..."}``, as the protocol says. A request that does not f
 the other routes answer 422.
 """
 
+import asyncio
+import math
 from collections.abc import Callable, Coroutine
 from importlib.metadata import version as distribution_version
 from typing import Annotated, Any, Final
@@ -20,7 +22,7 @@ from fastapi.responses import JSONResponse
 from fastapi.routing import APIRoute
 from numpy.typing import NDArray
 
-from models.errors import BadParameter, CatseyeError, Overloaded, UnsupportedMedia
+from models.errors import BadImage, BadParameter, CatseyeError, Overloaded, UnknownModel, UnsupportedMedia
 from models.runtime import softmax
 from service.inference_schemas import (
     InferAnswer,
@@ -34,9 +36,11 @@ from service.inference_schemas import (
     ServerMetadata,
     TensorMetadata,
 )
+from service.insight import ModelQuery, find_model
 from service.json_schema import inlined_schema
+from service.metrics import REFUSED
 from service.ports import Gateway, Served, gateway_of
-from service.tensors import INPUT, Parsed, classification, parse, read_images, render
+from service.tensors import INPUT, classification, parse, read_images, render
 
 OUTPUTS: Final = ("logits", "probabilities", "labels", "embedding")
 _PARSE_INLINE: Final = 65_536
@@ -62,10 +66,9 @@ class ProtocolRoute(APIRoute):
 
 
 def _error(error: CatseyeError) -> JSONResponse:
+    REFUSED.labels(error.code).inc()
     status = 400 if error.status == 422 else error.status
-    headers = (
-        {"Retry-After": f"{max(1, round(error.retry_after))}"} if isinstance(error, Overloaded) else None
-    )
+    headers = {"Retry-After": str(max(1, math.ceil(error.retry_after)))} if isinstance(error, Overloaded) else None
     return JSONResponse({"error": error.detail}, status, headers)
 
 
@@ -104,15 +107,14 @@ async def ready(request: Request) -> Response:
 @router.get("/models/{model}/versions/{version}", summary="What a version of a model takes and gives")
 async def model_metadata(request: Request, model: str, version: str | None = None) -> ModelMetadata:
     """Inputs and outputs with types and shapes; -1 is the batch."""
-    gateway = gateway_of(request)
-    served = gateway.find(model, version)
+    served = _find(request, model, version)
     height, width = served.card.input_size
     classes = len(served.card.labels)
     shapes = {"logits": [-1, classes], "probabilities": [-1, classes], "labels": [-1]}
     shapes["embedding"] = [-1, served.card.head.embedding_size]
     return ModelMetadata(
         name=served.name,
-        versions=list(gateway.versions(model)),
+        versions=list(gateway_of(request).versions(model)),
         platform="catseye",
         inputs=[TensorMetadata(name=INPUT, datatype="UINT8", shape=[-1, height, width, 3])],
         outputs=[
@@ -126,7 +128,7 @@ async def model_metadata(request: Request, model: str, version: str | None = Non
 @router.get("/models/{model}/versions/{version}/ready", summary="Whether a version of a model takes work")
 async def model_ready(request: Request, model: str, version: str | None = None) -> ModelReady:
     """200 when it does; 404 where it is not served."""
-    return ModelReady(name=gateway_of(request).find(model, version).name, ready=True)
+    return ModelReady(name=_find(request, model, version).name, ready=True)
 
 
 _BODY: Final = {
@@ -153,18 +155,19 @@ async def infer(
 ) -> Response:
     """Tensors or encoded images in; logits, probabilities, labels and embedding out, or those asked for."""
     gateway = gateway_of(request)
-    served = gateway.find(model, version)
+    gateway.begin()
+    served = _find(request, model, version)
     _check_encoding(request)
     body = await request.body()
     inline = len(body) <= _PARSE_INLINE
-    parsed = (
-        parse(body, header_length) if inline else await anyio.to_thread.run_sync(parse, body, header_length)
-    )
+    parsed = parse(body, header_length) if inline else await anyio.to_thread.run_sync(parse, body, header_length)
     wanted = _wanted(parsed.request)
-    pixels = await _pixels(gateway, parsed, served)
-    needed = {"embedding"} if {name for name, *_ in wanted} == {"embedding"} else {"logits"}
-    needed |= {"embedding"} & {name for name, *_ in wanted}
-    results = await gateway.infer(served, pixels, sorted(needed))
+    images = read_images(parsed, served.card.input_size)
+    needed = ("logits", "embedding") if any(name == "embedding" for name, *_ in wanted) else ("logits",)
+    if isinstance(images, list):
+        results = await _run_files(gateway, served, images, needed)
+    else:
+        results = await gateway.infer(served, images, needed)
     head = {"model_name": served.name, "model_version": served.version}
     if parsed.request.id is not None:
         head["id"] = parsed.request.id
@@ -173,6 +176,16 @@ async def infer(
         return Response(answer, media_type="application/json")
     headers = {"Inference-Header-Content-Length": str(json_length)}
     return Response(answer, media_type="application/octet-stream", headers=headers)
+
+
+def _find(request: Request, model: str, version: str | None) -> Served:
+    """The model; a version may also be one of the fast variant, which the protocol cannot name otherwise."""
+    try:
+        return find_model(request, ModelQuery(model=model, version=version))
+    except UnknownModel:
+        if version is None or version not in gateway_of(request).versions(model):
+            raise
+        return find_model(request, ModelQuery(model=model, version=version, variant="fast"))
 
 
 def _check_encoding(request: Request) -> None:
@@ -206,11 +219,19 @@ def _flag(parameters: dict[str, Any], key: str, default: bool) -> bool:
     return value
 
 
-async def _pixels(gateway: Gateway, parsed: Parsed, served: Served) -> NDArray[np.uint8]:
-    images = read_images(parsed, served.card.input_size)
-    if isinstance(images, list):
-        return np.stack([await gateway.decode(data, served.card.input_size) for data in images])
-    return images
+async def _run_files(
+    gateway: Gateway, served: Served, files: list[bytes], outputs: tuple[str, ...]
+) -> dict[str, NDArray[np.float32]]:
+    """Every file decoded and run like an image of the other routes, the results as one batch."""
+    tasks = (gateway.answer(served, data, outputs) for data in files)
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    for place, answer in enumerate(answers):
+        if isinstance(answer, BadImage):
+            raise BadImage(f"Image {place} of {len(files)}: {answer.detail}") from answer
+        if isinstance(answer, BaseException):
+            raise answer
+    done = [answer for answer in answers if not isinstance(answer, BaseException)]
+    return {name: np.stack([answer.outputs[name] for answer in done]) for name in outputs}
 
 
 def _output(

@@ -3,10 +3,13 @@
 from collections.abc import Sequence
 from typing import Any, Final
 
+from fastapi import Request
 from pydantic import BaseModel, ConfigDict
 
 from models.card import VariantName
 from models.errors import BadParameter
+from service.edge import scope_note
+from service.ports import Served, gateway_of
 
 _FILE: Final[dict[str, Any]] = {"type": "string", "format": "binary"}
 IMAGE_BODY: Final[dict[str, Any]] = {
@@ -34,6 +37,15 @@ class ModelQuery(BaseModel):
     """A version of it; default the current one."""
     variant: VariantName | None = None
     """The accurate one or, where there is one, the fast one."""
+
+
+def find_model(request: Request, chosen: ModelQuery) -> Served:
+    """The model that a request chooses, noted for the log and the metrics."""
+    served = gateway_of(request).find(
+        chosen.model, chosen.version, chosen.variant, str(request.scope.get("request_id", ""))
+    )
+    scope_note(request)["model"] = served.metric_labels
+    return served
 
 
 def one_image(files: Sequence[bytes]) -> bytes:

@@ -1,7 +1,7 @@
 """What the routes that look inside a network ask of the rest of the service, and nothing more."""
 
 from collections.abc import Sequence
-from typing import Protocol, cast
+from typing import Any, Protocol, cast
 
 import numpy as np
 from fastapi import Request
@@ -32,29 +32,46 @@ class Served(Protocol):
     def card(self) -> Card:
         """What the model says about itself."""
 
+    @property
+    def metric_labels(self) -> tuple[str, str, str]:
+        """(model, version, variant), for the metrics and the log."""
+
     def head(self) -> tuple[Floats, Floats]:
         """Kernel (embedding, classes) and bias (classes,)."""
+
+
+class ImageAnswer(Protocol):
+    """What the network says of one image."""
+
+    @property
+    def outputs(self) -> dict[str, Floats]:
+        """The outputs by name, without the batch dimension."""
 
 
 class Gateway(Protocol):
     """Finds models, decodes images and runs networks, within the service's limits."""
 
-    def find(self, model: str | None, version: str | None = None, variant: str | None = None) -> Served:
+    def begin(self) -> None:
+        """Set the deadline of the request that this task answers."""
+
+    def find(
+        self, model: str | None, version: str | None = None, variant: str | None = None, request_id: str = ""
+    ) -> Served:
         """The model to use, the default one for None; ``UnknownModel`` otherwise."""
 
     def versions(self, model: str) -> Sequence[str]:
-        """Versions of a model that can be asked for, newest first."""
+        """Versions of a model that can be asked for, newest first, those of its fast variant too."""
 
     def ready(self) -> bool:
-        """Whether every model takes work."""
+        """Whether a model takes work."""
 
     async def images(self, request: Request) -> list[bytes]:
         """The image files of a request: its raw body, or its multipart fields ``image``."""
 
-    async def decode(self, data: bytes, size: tuple[int, int] | None) -> Pixels:
-        """Pixels (height, width, 3) of an image file, in a worker thread."""
+    async def answer(self, served: Any, data: bytes, outputs: Sequence[str] = ("logits",)) -> ImageAnswer:
+        """Decode one image file and run the network on it; ``outputs`` must hold ``logits``."""
 
-    async def infer(self, model: Served, images: Pixels, outputs: Sequence[str]) -> dict[str, Floats]:
+    async def infer(self, model: Any, images: Pixels, outputs: Sequence[str]) -> dict[str, Floats]:
         """Outputs ``logits``, ``embedding``, ``tap_<n>`` by name for (batch, height, width, 3) pixels."""
 
 

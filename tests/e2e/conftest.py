@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
 from models import store
@@ -81,3 +82,9 @@ def live(model_store: Path) -> Iterator[server.Live]:
     running = server.start(model_store, CATSEYE_DEFAULT_MODEL="pets", CATSEYE_RELOAD_SECONDS="0.5")
     yield running
     server.stop(running)
+
+
+@pytest.fixture
+def client(live: server.Live) -> httpx.Client:
+    """Requests to the running server."""
+    return live.client

@@ -1,0 +1,161 @@
+"""The commands of serving: serve, classify, features, tune. None of them needs TensorFlow."""
+
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Annotated
+
+import typer
+
+from models.errors import BadParameter
+from service.settings import read_settings
+
+if TYPE_CHECKING:
+    from models.store import StoredModel
+    from service.feature_maps import MapFormat
+
+app = typer.Typer(help="Serve classifiers, or run them on files.", add_completion=False, pretty_exceptions_enable=False)
+
+Paths = Annotated[list[Path], typer.Argument(help="Image files, and folders of image files.", show_default=False)]
+Model = Annotated[str | None, typer.Option(help="Name in the store; by default the model stored last.")]
+Version = Annotated[str | None, typer.Option(help="Version in the store; by default the newest.")]
+Fast = Annotated[bool, typer.Option("--fast", help="Use the model's fast variant.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write; by default standard output.")]
+
+
+@app.callback()
+def _commands() -> None:
+    """Serve classifiers, or run them on files."""
+
+
+@app.command()
+def serve(
+    host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104 - a server
+    port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 3000,
+) -> None:
+    """Serve the store's classifiers over HTTP; settings are environment variables CATSEYE_*."""
+    from models.store import list_models
+    from service import launch
+
+    settings = read_settings()
+    if not list_models():
+        typer.echo(
+            "catseye: the store has no model yet, so /readyz says 503. Train one with `catseye train DIR --name NAME`; "
+            "it is served as soon as it is stored.",
+            err=True,
+        )
+    raise typer.Exit(launch.serve(host, port, settings))
+
+
+@app.command()
+def classify(
+    paths: Paths,
+    model: Model = None,
+    version: Version = None,
+    fast: Fast = False,
+    top_k: Annotated[int, typer.Option(min=1, help="So many labels for each image.")] = 5,
+    format: Annotated[str, typer.Option(help="jsonl or csv.")] = "jsonl",
+    output: Output = None,
+) -> None:
+    """Classify image files without a server, going on after bad ones; exit code 1 if there were any."""
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from service import offline
+
+    if format not in ("jsonl", "csv"):
+        raise BadParameter(f"--format is {format!r}. Use jsonl or csv.")
+    settings = read_settings()
+    files = offline.find_files(paths)
+    served = offline.load(offline.find_model(model, version, fast=fast), settings)
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    bad: list[offline.Result] = []
+    with _opened(output) as out, Progress(*columns, console=console, transient=True) as progress:
+        table = offline.Table(out, "csv" if format == "csv" else "jsonl", served, top_k)
+        for result in progress.track(
+            offline.classify(served, files, settings, top_k), total=len(files), description=served.stored.tag
+        ):
+            table.write(result)
+            if result.error is not None:
+                bad.append(result)
+    for result in bad:
+        assert result.error is not None  # noqa: S101 - what made it bad
+        typer.echo(f"catseye: {result.path}: {result.error.detail}", err=True)
+    if bad:
+        typer.echo(f"catseye: {len(bad)} of {len(files)} files could not be classified.", err=True)
+        raise typer.Exit(1)
+
+
+@app.command()
+def features(
+    image: Annotated[Path, typer.Argument(help="An image file.", show_default=False)],
+    layer: Annotated[list[str] | None, typer.Option(help="Name or index; may be repeated.")] = None,
+    channels: Annotated[str | None, typer.Option(help="0,3,8-15, or strongest:8, or all.")] = None,
+    format: Annotated[str | None, typer.Option(help="png, npz or json; by default as the output's name ends.")] = None,
+    model: Model = None,
+    version: Version = None,
+    fast: Fast = False,
+    output: Output = None,
+) -> None:
+    """Draw or write what the layers of the network see in an image."""
+    from models.image import thumbnail
+    from service import offline
+    from service.feature_maps import check_size, find_taps, parse_channels, render
+
+    settings = read_settings()
+    kind, target = _map_format(format, output), output or Path(f"{image.stem}-features.png")
+    if output is None and kind != "png":
+        target = target.with_suffix(f".{kind}")
+    stored: StoredModel = offline.find_model(model, version, fast=fast)
+    taps, wanted = find_taps(stored.card, layer or []), parse_channels(channels)
+    check_size(taps, wanted, kind)
+    data = offline.read(image, settings)
+    served = offline.load(stored, settings)
+    outputs = offline.run(served, data, settings, ("logits", *(f"tap_{tap.index}" for tap in taps)))
+    head = {
+        "model": served.name,
+        "version": served.version,
+        "variant": served.variant,
+        "predictions": [
+            {"label": label, "probability": share} for label, share in offline.predictions(served, outputs, 5)
+        ],
+    }
+    maps = [(tap, outputs[f"tap_{tap.index}"]) for tap in taps]
+    picture = thumbnail(data, 320, settings.limits) if kind == "png" else None
+    _write(target, render(head, maps, wanted, kind, picture))
+    typer.echo(str(target))
+
+
+def _map_format(format: str | None, output: Path | None) -> "MapFormat":
+    named = format or (output.suffix.lstrip(".").lower() if output else "png")
+    kinds: dict[str, MapFormat] = {"png": "png", "npz": "npz", "json": "json"}
+    if named not in kinds:
+        raise BadParameter(f"The format {named!r} is not known. Use png, npz or json.")
+    return kinds[named]
+
+
+@contextmanager
+def _opened(path: Path | None) -> Iterator[IO[str]]:
+    if path is None:
+        yield sys.stdout
+        return
+    try:
+        file = path.open("w", encoding="utf-8", newline="")
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    with file:
+        yield file
+
+
+def _write(path: Path, data: bytes) -> None:
+    try:
+        path.write_bytes(data)
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+
+
+def _cannot_write(path: Path, error: OSError) -> BadParameter:
+    reason = error.strerror or type(error).__name__
+    return BadParameter(f"{path} cannot be written ({reason}). Choose another file with --output.")

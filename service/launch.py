@@ -1,0 +1,95 @@
+"""``catseye serve``: BentoML's server as a child, and a way out that loses no request.
+
+BentoML's workers stop accepting connections at SIGTERM without a word to the load balancer. So the signal
+comes here: ``/readyz`` turns 503 first (see ``service.drain``), then new work is refused, and only then is
+the signal passed on, upon which running requests end and the workers leave.
+"""
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+from types import FrameType
+from typing import Final
+
+from models.errors import BadParameter
+from service.drain import VARIABLE, Drain
+from service.settings import Settings
+
+TARGET: Final = "service.app:Catseye"
+_ROOT: Final = Path(__file__).parents[1]
+_REFUSING_SECONDS: Final = 0.5
+"""How long new work is answered 503 before the listening socket goes quiet."""
+
+
+def check_free(host: str, port: int) -> None:
+    """``BadParameter`` where nobody could listen on that address."""
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except (OSError, OverflowError) as error:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise BadParameter(
+                f"Nobody can listen on {host}:{port} ({reason}). Choose another with --port or --host."
+            ) from error
+
+
+def command(host: str, port: int, settings: Settings) -> list[str]:
+    """The command line of the server."""
+    options = {
+        "--host": host,
+        "--port": str(port),
+        "--working-dir": str(_ROOT),
+        # Longer than the minute that proxies keep idle connections, so that theirs is never closed under them.
+        "--timeout-keep-alive": "75",
+        # Running requests end by their own time limit; a second more and the workers leave anyway.
+        "--timeout-graceful-shutdown": str(int(settings.timeout) + 1),
+    }
+    pairs = (word for option in options.items() for word in option)
+    return [sys.executable, "-m", "bentoml", "serve", TARGET, *pairs]
+
+
+def serve(host: str, port: int, settings: Settings) -> int:
+    """Serve until a signal ends it; gives the exit code."""
+    check_free(host, port)
+    with tempfile.TemporaryDirectory(prefix="catseye-serve-") as folder:
+        drain_file = Path(folder) / "drain"
+        environment = {"BENTOML_DO_NOT_TRACK": "True", **os.environ, VARIABLE: str(drain_file)}
+        # A session of its own: Ctrl-C in a terminal would otherwise reach the workers before us.
+        child = subprocess.Popen(command(host, port, settings), env=environment, start_new_session=True)
+        exit_ = _Exit(child, Drain(drain_file), settings.drain_seconds)
+        for number in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(number, exit_.begin)
+        code = child.wait()
+        return 0 if exit_.asked and code in (0, -signal.SIGTERM) else code
+
+
+class _Exit:
+    """Ends the server in steps; a second signal ends it at once."""
+
+    def __init__(self, child: "subprocess.Popen[bytes]", drain: Drain, seconds: float) -> None:
+        self._child, self._drain, self._seconds = child, drain, seconds
+        self.asked = False
+
+    def begin(self, number: int, frame: FrameType | None) -> None:
+        """The signal handler."""
+        again, self.asked = self.asked, True
+        # Nobody watches the readiness of a server in somebody's terminal.
+        wait = 0.0 if number == signal.SIGINT else self._seconds
+        if again:
+            self._pass_on()
+            return
+        self._drain.begin(wait)
+        timer = threading.Timer(wait + _REFUSING_SECONDS, self._pass_on)
+        timer.daemon = True
+        timer.start()
+
+    def _pass_on(self) -> None:
+        if self._child.poll() is None:
+            self._child.terminate()
