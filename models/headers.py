@@ -24,6 +24,7 @@ _JPEG_PROGRESSIVE = frozenset([0xC2, 0xC6, 0xCA, 0xCE])
 _JPEG_USEFUL_APPS = frozenset([0xE0, 0xEE])
 """JFIF and Adobe: the two that say how to read the colours."""
 _PNG_PIXELS = frozenset([b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"])
+_MAX_SEGMENTS = 4_096
 _MAX_JUNK = 65_536
 """Fill bytes and other stuff that a JPEG may hold between its segments."""
 _MAX_SCANS = 1_000
@@ -31,6 +32,7 @@ _SCAN_BUDGET = 20
 """A progressive JPEG may paint its pixels so many times the pixel limit (usual files have ten scans)."""
 _MAX_GIF_BLOCKS = 200_000
 """A GIF is cut into blocks of at most 255 bytes, so it needs more pieces than the others."""
+_BMP_HEADERS = frozenset(size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124))
 _MAX_RLE_PIXELS = 4_000_000
 """Pillow unpacks run-length BMP in Python, some ten million pixels a second."""
 
@@ -74,7 +76,7 @@ def read_header(data: bytes, max_pixels: int, max_frames: int) -> ImageInfo | No
             return _webp(data, max_frames)
         if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
             return ImageInfo("TIFF", *read_tiff(data, max_pixels, max_frames))
-        if data.startswith(b"BM"):
+        if data.startswith(b"BM") and (len(data) < 18 or data[14:18] in _BMP_HEADERS):
             return _bmp(data)
     except (struct.error, IndexError) as error:
         raise broken("ends inside its header") from error
@@ -90,7 +92,7 @@ def _jpeg(data: bytes, max_pixels: int) -> ImageInfo:
     parts: list[Span] = [(0, 2)]
     size: tuple[int, int, int] | None = None
     progressive, orientation, position, junk = False, 0, 2, _MAX_JUNK
-    for _ in range(MAX_PIECES):
+    for _ in range(_MAX_SEGMENTS):
         found = _JPEG_MARKER.search(data, position, position + junk + 2)
         if found is None or data[found.end() - 1] == 0xD9:
             raise broken("ends before its first scan")
@@ -113,7 +115,7 @@ def _jpeg(data: bytes, max_pixels: int) -> ImageInfo:
         position += length
         if marker in _JPEG_USEFUL_APPS or not (marker >= 0xE0):
             _extend(parts, start, position)
-    raise broken(f"is cut into more than {MAX_PIECES:,} pieces")
+    raise broken(f"is cut into more than {_MAX_SEGMENTS:,} pieces")
 
 
 def _jpeg_at_scan(
@@ -128,7 +130,7 @@ def _jpeg_at_scan(
     if size is None:
         raise broken("has no size")
     height, width, components = size
-    if progressive or data[start + 4] < components:
+    if width * height <= max_pixels and (progressive or data[start + 4] < components):
         allowed = min(_MAX_SCANS, _SCAN_BUDGET * max_pixels // max(1, width * height))
         if _jpeg_scans(data, start, allowed) > allowed:
             raise TooManyPixels(
@@ -255,8 +257,8 @@ def _bmp(data: bytes) -> ImageInfo:
         height = 2**32 - height
     if compression in (1, 2) and (width * height > _MAX_RLE_PIXELS or width > 0xFFFF):
         raise TooManyPixels(
-            f"The run-length BMP has {width}x{height} pixels and at most {_MAX_RLE_PIXELS:,} are read in that "
-            "form. Save it as PNG."
+            f"The run-length BMP has {width}x{height} pixels and at most {_MAX_RLE_PIXELS:,} are read so. "
+            "Save it as PNG."
         )
     return ImageInfo("BMP", width, height)
 

@@ -17,9 +17,11 @@ _MAX_TAG_BYTES = 8_000_000
 """All values of a directory together: profiles, thumbnails, the table of strips."""
 
 _WIDTH, _HEIGHT, _COMPRESSION, _STRIPS, _TILES = 256, 257, 259, 273, 324
-_ORIENTATION, _TILE_WIDTH, _TILE_HEIGHT = 274, 322, 323
+_ORIENTATION, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT = 274, 277, 322, 323
 _SUB_DIRECTORIES = (34665, 34853, 40965)
 """EXIF, GPS, interoperability: those that Pillow follows on its own."""
+_MAX_SAMPLES = 6
+"""Pillow reads no more: the colours of CMYK and two more."""
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 _COMPRESSIONS = frozenset([1, 2, 3, 4, 5, 7, 8, 32773, 32946, 50000])
@@ -88,6 +90,8 @@ def read_tiff(data: bytes, max_pixels: int, max_frames: int) -> tuple[int, int, 
     big = data[2:4] in (b"+\0", b"\0+")
     tags = _Tags(data, "<" if data[:1] == b"I" else ">", big)
     (offset,) = struct.unpack_from(tags.order + ("Q" if big else "I"), data, 8 if big else 4)
+    if offset < 8:
+        raise struct.error("directory inside of the header")
     entries, following = tags.directory(offset)
     _check_directories(tags, entries)
     _check_layout(tags, entries, max_pixels)
@@ -148,6 +152,8 @@ def _check_layout(tags: _Tags, entries: dict[int, _Entry], max_pixels: int) -> N
     tile = [tags.number(entries.get(tag)) or 0 for tag in (_TILE_WIDTH, _TILE_HEIGHT)]
     if tile[0] * tile[1] > max_pixels:
         raise TooManyPixels(f"The image has tiles of {tile[0]}x{tile[1]} pixels. Save it again with strips.")
+    if (tags.number(entries.get(_SAMPLES)) or 1) > _MAX_SAMPLES:
+        raise BadImage(f"The TIFF has more than {_MAX_SAMPLES} channels. Send it as RGB or grey.")
     compression = tags.number(entries.get(_COMPRESSION)) or 1
     if compression not in _COMPRESSIONS:
         raise BadImage(

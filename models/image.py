@@ -34,6 +34,7 @@ from models.strangers import name_stranger
 __all__ = [
     "DEFAULT_LIMITS",
     "FORMATS",
+    "MAX_SIDE",
     "ImageInfo",
     "Limits",
     "Pixels",
@@ -46,6 +47,9 @@ __all__ = [
 
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
 
+MAX_SIDE = 65_535
+"""As JPEG has it. A thread of fifty million rows would cost seconds, for all that its pixels are few."""
+
 # Pillow warns of odd metadata in words that hold parts of the file. Python remembers every distinct
 # warning for ever, so a stranger could fill the memory of a server with them.
 warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -57,7 +61,8 @@ class Limits:
 
     max_bytes: int = 20_000_000
     max_pixels: int = 50_000_000
-    """Width times height. Decoding takes up to ten bytes for each, at its worst."""
+    """Width times height. At their worst, decoding takes four bytes for each pixel (baseline JPEG a
+    hundredth of it, progressive JPEG six, transparent PNG eight, WebP sixteen)."""
     max_frames: int = 1_000
     """Of an animation or a stack of pages, of which only the first is decoded."""
 
@@ -85,6 +90,11 @@ def inspect(data: bytes, limits: Limits = DEFAULT_LIMITS) -> ImageInfo:
         raise BadImage(name_stranger(data))
     if info.width < 1 or info.height < 1:
         raise BadImage(f"The image is {info.width}x{info.height} pixels in size. Send one that has pixels.")
+    if max(info.width, info.height) > MAX_SIDE:
+        raise TooManyPixels(
+            f"The image is {info.width}x{info.height} pixels and a side of at most {MAX_SIDE:,} is read. "
+            "Cut it into pieces, or send it smaller."
+        )
     if info.width * info.height > limits.max_pixels:
         raise TooManyPixels(
             f"The image is {info.width}x{info.height} = {info.width * info.height:,} pixels and at most "

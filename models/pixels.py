@@ -10,6 +10,7 @@
 Colour profiles are ignored, in training and in serving alike.
 """
 
+from collections.abc import Iterator
 from typing import Any, cast
 
 import numpy as np
@@ -52,11 +53,12 @@ def to_rgb(image: Image.Image, size: tuple[int, int] | None, box: Box | None, or
 def _plain(image: Image.Image) -> Image.Image:
     """The image as ``L``, ``RGB``, or ``RGBa`` (colours already multiplied by their alpha)."""
     if image.mode.startswith("I") or image.mode == "F":
-        return Image.fromarray(_to_bytes(np.asarray(image)))
+        return Image.fromarray(_to_bytes(image))
     if image.has_transparency_data:
-        if image.mode == "La":
-            image = image.convert("LA")
-        return image if image.mode == "RGBa" else image.convert("RGBA").convert("RGBa")
+        # Two steps where need be, since Pillow knows RGBa only from RGBA; no step that would only copy.
+        for mode in ("LA", "RGBA", "RGBa") if image.mode == "La" else ("RGBA", "RGBa"):
+            image = image if image.mode in (mode, "RGBa") else image.convert(mode)
+        return image
     if image.mode == "1":
         return image.convert("L")
     return image if image.mode in ("L", "RGB") else image.convert("RGB")
@@ -68,24 +70,36 @@ def _on_white(pixels: Pixels) -> Pixels:
     return np.minimum(colours, cover) + (255 - cover)
 
 
-def _to_bytes(values: NDArray[Any]) -> Pixels:
-    """Deep grey values ``(height, width)`` as bytes; the file's own range decides the scale."""
-    if values.dtype.kind == "u" and values.dtype.itemsize == 2:
-        return (values >> 8).astype(np.uint8)
-    # Doubles, so that the span of the largest 32-bit floats is still a number.
-    numbers = values.astype(np.float64)
-    finite = np.isfinite(numbers)
-    low, high = _range(numbers[finite], values.dtype.kind == "f")
-    numbers = np.clip((numbers - low) * (255 / (high - low)), 0, 255)
-    return np.where(np.isnan(numbers), 0, np.rint(numbers)).astype(np.uint8)
+def _to_bytes(image: Image.Image) -> Pixels:
+    """Deep grey values as bytes ``(height, width)``; the file's own range decides the scale."""
+    result = np.empty((image.height, image.width), np.uint8)
+    if image.mode.startswith("I;16") and not image.mode.endswith("S"):
+        for top, values in _strips(image):
+            result[top : top + len(values)] = values >> 8
+        return result
+    low, high = _range(image)
+    for top, values in _strips(image):
+        # Doubles, so that the span of the largest 32-bit floats is still a number.
+        scaled = np.clip((values.astype(np.float64) - low) / (high - low) * 255, 0, 255)
+        result[top : top + len(values)] = np.where(np.isnan(scaled), 0, np.rint(scaled))
+    return result
 
 
-def _range(numbers: NDArray[np.float64], fractions: bool) -> tuple[float, float]:
+def _range(image: Image.Image) -> tuple[float, float]:
     """The values that stand for black and white."""
-    if not numbers.size:
-        return 0.0, 1.0
-    low, high = float(numbers.min()), float(numbers.max())
-    for usual in (1.0, 255.0, 65535.0) if fractions else (255.0, 65535.0):
+    low, high = np.inf, -np.inf
+    for _, values in _strips(image):
+        finite = values[np.isfinite(values)]
+        if finite.size:
+            low, high = min(low, float(finite.min())), max(high, float(finite.max()))
+    for usual in (1.0, 255.0, 65535.0) if image.mode == "F" else (255.0, 65535.0):
         if low >= 0 and high <= usual:
             return 0.0, usual
     return low, high if high > low else low + 1
+
+
+def _strips(image: Image.Image) -> Iterator[tuple[int, NDArray[Any]]]:
+    """(first row, values) of a few rows at a time, so that no second image of that depth is ever held."""
+    rows = max(1, 1_000_000 // image.width)
+    for top in range(0, image.height, rows):
+        yield top, np.asarray(image.crop((0, top, image.width, min(image.height, top + rows))))

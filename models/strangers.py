@@ -55,6 +55,6 @@ def _is_text(head: bytes) -> bool:
     try:
         head.decode("utf-8")
     except UnicodeDecodeError as error:
-        if error.start < len(head) - 3:
+        if error.reason != "unexpected end of data":
             return False
     return not any(byte < 32 and byte not in b"\t\n\r\f" for byte in head)
