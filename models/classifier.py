@@ -7,7 +7,6 @@ because every BatchNormalization of the backbone is held still (``trainable = Fa
 """
 
 import importlib
-import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -176,6 +175,12 @@ def freeze_statistics(model: keras.Model) -> None:
             layer.trainable = False
 
 
+def split_number(name: str) -> tuple[str, int]:
+    """Keras's automatic names taken apart: "conv2d_12" -> ("conv2d", 12); "conv2d" -> ("conv2d", 0)."""
+    prefix, _, number = name.rpartition("_")
+    return (prefix, int(number)) if prefix and number.isdecimal() else (name, 0)
+
+
 def _build_base(row: Backbone, image: keras.KerasTensor) -> keras.Model:
     module, _, function = row.builder.rpartition(".")
     builder = getattr(importlib.import_module(module), function)
@@ -194,9 +199,9 @@ def _renumber(model: keras.Model) -> None:
     """
     numbered: dict[str, list[tuple[int, keras.layers.Layer]]] = {}
     for layer in model.layers:
-        match = re.fullmatch(r"(.*?)(?:_(\d+))?", layer.name)
-        if match and match[1].replace("_", "") == type(layer).__name__.lower():
-            numbered.setdefault(match[1], []).append((int(match[2] or 0), layer))
+        prefix, number = split_number(layer.name)
+        if prefix.replace("_", "") == type(layer).__name__.lower():
+            numbered.setdefault(prefix, []).append((number, layer))
     for prefix, layers in numbered.items():
         first = min(number for number, _ in layers)
         for number, layer in layers:
