@@ -193,18 +193,14 @@ def _layout(path: Path, stratify: str | None) -> Layout:
         return folder_layout(path)
     if path.is_file():
         if path.suffix.lower() not in {".csv", ".tsv", ".txt"}:
-            raise BadData(
-                f"{path} is no folder and no CSV. Give a folder of class folders, or a CSV (path, label)."
-            )
+            raise BadData(f"{path} is no folder and no CSV. Give a folder of class folders, or a CSV (path, label).")
         return table_layout(path, stratify=stratify)
     raise BadData(f"There is nothing at {path}. Give a folder of class folders, or a CSV (path, label).")
 
 
 def _refuse_broken(skipped: Sequence[Skipped], total: int, allow: bool) -> None:
     if len(skipped) == total:
-        raise BadData(
-            f"None of the {total} files can be read: {_listed(skipped, 3)}. Check the path and the files."
-        )
+        raise BadData(f"None of the {total} files can be read: {_listed(skipped, 3)}. Check the path and the files.")
     if len(skipped) > MOST_UNREADABLE * total and not allow:
         raise BadData(
             f"{len(skipped)} of {total} files cannot be read, more than {MOST_UNREADABLE:.0%}: "
@@ -288,9 +284,7 @@ def _groups(samples: Sequence[Sample]) -> list[Group]:
 
 
 def _unreadable_warning(skipped: Sequence[Skipped]) -> list[str]:
-    return (
-        [f"{len(skipped)} files cannot be read and were left out: {_listed(skipped, 5)}."] if skipped else []
-    )
+    return [f"{len(skipped)} files cannot be read and were left out: {_listed(skipped, 5)}."] if skipped else []
 
 
 def _twin_warnings(samples: Sequence[Sample], contradictions: set[str], layout: Layout) -> list[str]:
@@ -300,9 +294,7 @@ def _twin_warnings(samples: Sequence[Sample], contradictions: set[str], layout: 
     warnings: list[str] = []
     twins = sum(len(found) - 1 for found in names.values())
     if twins:
-        warnings.append(
-            f"{twins} files repeat another file exactly; copies were kept on one side of the split."
-        )
+        warnings.append(f"{twins} files repeat another file exactly; copies were kept on one side of the split.")
     for sha256 in sorted(contradictions)[:10]:
         found = ", ".join(f"{normal(s.path.name)} as '{layout.labels[s.label]}'" for s in names[sha256])
         warnings.append(f"One image has several labels and is used for training only: {found}.")
@@ -322,9 +314,7 @@ def _part_warnings(samples: Sequence[Sample], labels: Sequence[str]) -> list[str
     return warnings
 
 
-def _fingerprint(
-    path: Path, samples: Sequence[Sample], labels: Sequence[str], skipped: int
-) -> DataFingerprint:
+def _fingerprint(path: Path, samples: Sequence[Sample], labels: Sequence[str], skipped: int) -> DataFingerprint:
     digest = hashlib.sha256()
     for label, sha256 in sorted((labels[s.label], s.sha256) for s in samples):
         digest.update(f"{label}\0{sha256}\n".encode())
@@ -340,12 +330,11 @@ def _fingerprint(
 
 def _split_card(samples: Sequence[Sample], layout: Layout, seed: int) -> Split:
     missing = [part for part in SPLITS[1:] if part not in layout.given]
-    how = "stratified by class, copies kept together"
+    by = f"class and {layout.stratified_by}" if layout.stratified_by else "class"
+    how = f"stratified by {by}, copies kept together"
     if not layout.given:
         method = f"{layout.described}; {how}"
     else:
         method = layout.described + (f"; {' and '.join(missing)} split off train, {how}" if missing else "")
     counts = Counter(sample.split for sample in samples)
-    return Split(
-        method=method, seed=seed, train=counts["train"], validation=counts["validation"], test=counts["test"]
-    )
+    return Split(method=method, seed=seed, train=counts["train"], validation=counts["validation"], test=counts["test"])

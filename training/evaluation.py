@@ -16,6 +16,7 @@ from training.calibration import fit_temperature, losses, probabilities, reliabi
 __all__ = [
     "ClassRow",
     "Confusion",
+    "as_percent",
     "class_table",
     "confusion_matrix",
     "evaluate",
@@ -134,9 +135,7 @@ def most_confused(metrics: Metrics, labels: Sequence[str], most: int = 10) -> li
     return sorted(pairs, key=lambda pair: (-pair.count, -pair.share, pair.true, pair.predicted))[:most]
 
 
-def worst(
-    logits: Floats, targets: Floats | Indices, temperature: float = 1.0, most: int = 12
-) -> NDArray[np.int64]:
+def worst(logits: Floats, targets: Floats | Indices, temperature: float = 1.0, most: int = 12) -> NDArray[np.int64]:
     """Indices of the images with the greatest loss, the worst first."""
     return np.argsort(-losses(logits, targets, temperature), kind="stable")[:most]
 
@@ -163,19 +162,22 @@ def reference(logits: Floats, labels: Sequence[str], temperature: float = 1.0) -
     )
 
 
+def as_percent(share: float) -> str:
+    """``"86.6 %"``, with a space that does not break."""
+    return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
+
+
 def summary(metrics: Metrics) -> str:
     """The accuracy as people should read it: never without its interval."""
     return (
-        f"{metrics.accuracy:.1%} of {metrics.images:,} images right "
-        f"(95 % interval {metrics.accuracy_low:.1%} to {metrics.accuracy_high:.1%})"
+        f"{as_percent(metrics.accuracy)} of {metrics.images:,} images right "
+        f"(95\N{NO-BREAK SPACE}% interval {as_percent(metrics.accuracy_low)} to {as_percent(metrics.accuracy_high)})"
     )
 
 
 def _per_class(logits: Floats, targets: Indices, classes: int) -> tuple[NDArray[np.float64], ...]:
     """Precision, recall, F1 and image count of each class; 0 where a figure is not defined."""
-    figures = precision_recall_fscore_support(
-        targets, logits.argmax(axis=1), labels=range(classes), zero_division=0
-    )
+    figures = precision_recall_fscore_support(targets, logits.argmax(axis=1), labels=range(classes), zero_division=0)
     return tuple(np.asarray(figure) for figure in figures)
 
 
@@ -188,6 +190,4 @@ def _check(logits: Floats, targets: Indices, labels: Sequence[str]) -> None:
             "Measure with the model's own labels."
         )
     if not np.isfinite(logits).all():
-        raise BadParameter(
-            "The network's outputs are no finite numbers. Train again at a smaller learning rate."
-        )
+        raise BadParameter("The network's outputs are no finite numbers. Train again at a smaller learning rate.")

@@ -24,12 +24,8 @@ SPLIT_NAMES: dict[str, SplitName] = {
 }
 """Folder names, and values of a CSV's ``split`` column, in lower case."""
 
-IMAGE_SUFFIXES = frozenset(
-    {".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"}
-)
-_OTHER_PICTURES = frozenset(
-    {".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".dng", ".cr2", ".nef"}
-)
+IMAGE_SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".webp", ".gif", ".bmp", ".dib", ".tif", ".tiff"})
+_OTHER_PICTURES = frozenset({".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".dng", ".cr2", ".nef"})
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +48,8 @@ class Layout:
     candidates: tuple[Candidate, ...]
     labels: tuple[str, ...]
     described: str
+    stratified_by: str = ""
+    """The column beside the label that a split must divide evenly."""
     warnings: tuple[str, ...] = ()
 
     @property
@@ -149,9 +147,7 @@ def _images(folder: Path, ignored: Counter[str]) -> Iterator[Path]:
 
 
 def _folders(root: Path) -> list[Path]:
-    return sorted(
-        (p for p in root.iterdir() if p.is_dir() and not _hidden(p.name)), key=lambda p: normal(p.name)
-    )
+    return sorted((p for p in root.iterdir() if p.is_dir() and not _hidden(p.name)), key=lambda p: normal(p.name))
 
 
 def _hidden(name: str) -> bool:
@@ -162,9 +158,7 @@ def _refuse_empty_classes(folders: Sequence[Path], candidates: Sequence[Candidat
     filled = {c.label for c in candidates}
     empty = [folder.name for folder in folders if normal(folder.name) not in filled]
     if empty:
-        raise BadData(
-            f"Class folders without any image: {quoted(empty)}. Put images into them, or remove them."
-        )
+        raise BadData(f"Class folders without any image: {quoted(empty)}. Put images into them, or remove them.")
 
 
 def _nothing_found(root: Path, folders: Sequence[Path]) -> str:
@@ -176,9 +170,7 @@ def _nothing_found(root: Path, folders: Sequence[Path]) -> str:
             f"The images in {root} lie in no class folders. "
             "Put the images of each class into a folder named after the class, or give a CSV (path, label)."
         )
-    return (
-        f"The folder {root} holds no image. Give a folder with one folder of images for each class, or a CSV."
-    )
+    return f"The folder {root} holds no image. Give a folder with one folder of images for each class, or a CSV."
 
 
 def _one_class(root: Path, only: Path) -> str:

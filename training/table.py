@@ -4,6 +4,7 @@ import csv
 import io
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from unicodedata import normalize
 
@@ -40,7 +41,14 @@ def table_layout(table: Path, *, stratify: str | None = None) -> Layout:
         )
         for line, row in enumerate(rows, 2)
     )
-    return _with_split(Layout(candidates=candidates, labels=labels, described=_described(stratum_column)))
+    return _with_split(
+        Layout(
+            candidates=candidates,
+            labels=labels,
+            described="listed in a table",
+            stratified_by=stratum_column or "",
+        )
+    )
 
 
 def _rows(table: Path) -> list[dict[str, str]]:
@@ -49,9 +57,7 @@ def _rows(table: Path) -> list[dict[str, str]]:
     except UnicodeDecodeError as error:
         raise BadData(f"The table {table} is not in UTF-8. Save it as CSV UTF-8.") from error
     except OSError as error:
-        raise BadData(
-            f"The table {table} cannot be read: {error.strerror}. Check its path and rights."
-        ) from error
+        raise BadData(f"The table {table} cannot be read: {error.strerror}. Check its path and rights.") from error
     first = text.split("\n", 1)[0]
     separator = max(",;\t", key=first.count)
     reader = csv.DictReader(io.StringIO(text, newline=""), delimiter=separator)
@@ -94,9 +100,7 @@ def _weight(table: Path, line: int, row: Mapping[str, str]) -> float:
         return 1.0
     weight = _number(text)
     if weight is None or weight <= 0:
-        raise BadData(
-            f"Row {line} of {table} has the weight '{text}'. Give a number above 0, or remove the row."
-        )
+        raise BadData(f"Row {line} of {table} has the weight '{text}'. Give a number above 0, or remove the row.")
     return weight
 
 
@@ -115,9 +119,7 @@ def _target_columns(table: Path, columns: set[str], labels: Sequence[str]) -> tu
     return wanted
 
 
-def _target(
-    table: Path, line: int, row: Mapping[str, str], columns: Sequence[str]
-) -> tuple[float, ...] | None:
+def _target(table: Path, line: int, row: Mapping[str, str], columns: Sequence[str]) -> tuple[float, ...] | None:
     texts = [row[name] for name in columns]
     if not any(texts):
         return None
@@ -125,9 +127,7 @@ def _target(
     known = [n for n in numbers if n is not None and 0 <= n <= 1]
     total = math.fsum(known)
     if len(known) != len(texts) or abs(total - 1) > 1e-3:
-        raise BadData(
-            f"Row {line} of {table} has the targets {', '.join(texts)}. Give probabilities that sum to 1."
-        )
+        raise BadData(f"Row {line} of {table} has the targets {', '.join(texts)}. Give probabilities that sum to 1.")
     return tuple(n / total for n in known)
 
 
@@ -153,26 +153,13 @@ def _resolve(folder: Path, text: str) -> Path:
     return folder / text
 
 
-def _described(stratum_column: str | None) -> str:
-    return "listed in a table" + (f", column {stratum_column}" if stratum_column else "")
-
-
 def _with_split(layout: Layout) -> Layout:
     """A row without a split trains, where other rows have one."""
     if not layout.given:
         return layout
-    candidates = tuple(
-        c
-        if c.split
-        else Candidate(
-            path=c.path, label=c.label, weight=c.weight, split="train", stratum=c.stratum, target=c.target
-        )
-        for c in layout.candidates
-    )
+    candidates = tuple(c if c.split else replace(c, split="train") for c in layout.candidates)
     trained = {c.label for c in candidates if c.split == "train"}
     unknown = sorted(set(layout.labels) - trained)
     if unknown:
-        raise BadData(
-            f"Labels without any training row: {quoted(unknown)}. Add rows of them with the split train."
-        )
-    return Layout(candidates=candidates, labels=layout.labels, described="given by the column split")
+        raise BadData(f"Labels without any training row: {quoted(unknown)}. Add rows of them with the split train.")
+    return replace(layout, candidates=candidates, described="given by the column split")
