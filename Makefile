@@ -43,7 +43,9 @@ venv: .venv/ready-dev  ## make .venv with everything that developing needs
 # --- use ----------------------------------------------------------------------------------------------
 
 demo: .venv/ready-run  ## train the solar-cell classifier (once) and serve it on PORT
-	@PORT="$(PORT)" $(PY) -m training.demo
+	@$(PY) -m training.demo
+	@echo; echo "Serving on http://localhost:$(PORT) (Ctrl-C ends it). Try:"; \
+	echo "  curl --data-binary @'$${CATSEYE_HOME:-.catseye}/samples/defective-1.png' localhost:$(PORT)/v1/classify"; echo
 	@CATSEYE_MODELS="$${CATSEYE_MODELS:-$(DEMO_MODEL)}" $(PY) -m catseye serve --port "$(PORT)"
 
 serve: .venv/ready-run  ## serve what the store holds on PORT
