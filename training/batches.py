@@ -82,8 +82,6 @@ def batches(
         for chunk in chunks[: prefetch + 1]:
             start(chunk)
         for following in range(prefetch + 1, len(chunks) + prefetch + 1):
-            if not waiting:
-                return
             chunk, futures = waiting.popleft()
             images = _stack([future.result() for future in futures], size)
             if following < len(chunks):

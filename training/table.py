@@ -140,17 +140,29 @@ def _number(text: str) -> float | None:
 
 
 def _resolve(folder: Path, text: str) -> Path:
-    """The file meant by a row, whichever Unicode form and slash it was written with."""
-    spellings = [text, normalize("NFC", text), normalize("NFD", text)]
-    spellings += [spelling.replace("\\", "/") for spelling in spellings]
-    for spelling in spellings:
-        path = folder / spelling
+    """The file meant by a row, whichever Unicode forms and slashes it was written with."""
+    for spelling in (text, text.replace("\\", "/")):
         try:
-            if path.is_file():
-                return path
+            path = _walk(folder, Path(spelling))
         except (OSError, ValueError):
             continue
+        if path is not None:
+            return path
     return folder / text
+
+
+def _walk(folder: Path, wanted: Path) -> Path | None:
+    """``wanted`` below ``folder``, each part in the form in which it is there: folders and files may differ."""
+    if (folder / wanted).is_file():
+        return folder / wanted
+    here = folder
+    for part in wanted.parts:
+        forms = (here / part, here / normalize("NFC", part), here / normalize("NFD", part))
+        found = next((form for form in forms if form.exists()), None)
+        if found is None:
+            return None
+        here = found
+    return here if here.is_file() else None
 
 
 def _with_split(layout: Layout) -> Layout:

@@ -1,0 +1,37 @@
+"""Where in an image the network sees a label: class activation maps of samples, through the serving runtime."""
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.activation import class_activation
+from models.card import Card
+from models.runtime import Runtime
+from training.batches import load_one
+from training.dataset import Sample
+
+Floats = NDArray[np.float32]
+
+
+def activations(runtime: Runtime, card: Card, kernel: Floats, bias: Floats) -> Callable[[Sample, int], Floats] | None:
+    """A function (sample, label index) -> map (h, w), for ``Report.activation``.
+
+    ``kernel`` (embedding, classes) and ``bias`` (classes,) are the head's, as ``head_arrays`` gives them.
+    None where the head averages no feature maps, so that there is no exact map.
+    """
+    if not card.head.pools:
+        return None
+    taps = tuple(dict.fromkeys(pool.tap for pool in card.head.pools))
+    latest: dict[str, dict[int, Floats]] = {}
+
+    def maps_of(sample: Sample) -> dict[int, Floats]:
+        # A picture asks for two labels of the same image, one after the other.
+        if sample.sha256 not in latest:
+            image = load_one(sample.path, card.input_size)
+            found = runtime.run(image[None], tuple(f"tap_{tap}" for tap in taps))
+            latest.clear()
+            latest[sample.sha256] = {tap: found[f"tap_{tap}"][0] for tap in taps}
+        return latest[sample.sha256]
+
+    return lambda sample, label: class_activation(maps_of(sample), kernel, bias, card.head, label)
