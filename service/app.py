@@ -23,6 +23,7 @@ from service.web import create_web
 settings = get_settings()
 web = create_web(settings)
 drain = Drain()
+web.state.drain = drain
 
 _log = logging.getLogger("catseye")
 

@@ -3,6 +3,9 @@
 The head averages feature maps and multiplies with a matrix, so a logit is the mean of a map plus the
 bias: no gradients and no approximation (Zhou et al. 2016, "Learning Deep Features for Discriminative
 Localization"). A place of the map says how much that place of the image adds to the label's logit.
+
+The picture shows the map less the average of the other labels' maps, biases included: only differences
+between logits decide, and what all labels share would drown them. Its mean is the label's lead.
 """
 
 from dataclasses import dataclass
@@ -19,8 +22,8 @@ from models import image as images
 from models.card import Card
 from models.errors import BadParameter
 from models.runtime import class_activation, softmax
-from service.drawing import activation_overlay
 from service.insight import IMAGE_BODY, ModelQuery, find_model, one_image
+from service.overlay import activation_overlay
 from service.ports import Floats, Served, gateway_of
 
 PICTURE_SIDE: Final = 640
@@ -37,6 +40,8 @@ class Explanation:
     logit: float
     bias: float
     map: Floats
+    lead: Floats
+    """The map and bias, less the average of the other labels' ones: what the picture shows."""
 
 
 class ExplainAnswer(BaseModel):
@@ -122,7 +127,19 @@ def explain(
         logit=float(logits[index]),
         bias=float(bias[index]),
         map=class_activation(maps, kernel, bias, card.head, index),
+        lead=_lead(maps, kernel, bias, card, index),
     )
+
+
+def _lead(maps: dict[int, NDArray[np.float32]], kernel: Floats, bias: Floats, card: Card, index: int) -> Floats:
+    """The map of logit(label) minus the mean of the other logits; maps are linear, so one is enough."""
+    others = np.arange(len(card.labels)) != index
+    kernel, bias = kernel.astype(np.float64), bias.astype(np.float64)
+    weights = kernel[:, index] - kernel[:, others].mean(axis=1)
+    shared = bias[index] - bias[others].mean()
+    column, offset = weights[:, None].astype(np.float32), np.array([shared], np.float32)
+    lead: Floats = class_activation(maps, column, offset, card.head, 0) + offset[0]
+    return lead
 
 
 def _json(served: Served, found: Explanation) -> bytes:
@@ -142,10 +159,10 @@ def _json(served: Served, found: Explanation) -> bytes:
 
 
 def _png(data: bytes, found: Explanation) -> bytes:
-    mean = float(found.map.mean(dtype=np.float64))
+    lead = float(found.lead.mean(dtype=np.float64))
     return activation_overlay(
         images.thumbnail(data, PICTURE_SIDE),
-        found.map,
+        found.lead,
         title=f"{found.label}   {found.probability:.1%}",
-        subtitle=f"logit {found.logit:.3f} = mean of the map {mean:.3f} + bias {found.bias:.3f}",
+        subtitle=f"logit {found.logit:.3g}, {abs(lead):.3g} {'over' if lead >= 0 else 'under'} the other labels",
     )

@@ -99,7 +99,7 @@ async def live() -> Live:
 @router.get("/health/ready", summary="Whether every model takes work", response_model=Ready)
 async def ready(request: Request) -> Response:
     """200 when ready, 503 while loading or shutting down."""
-    is_ready = gateway_of(request).ready()
+    is_ready = gateway_of(request).ready() and not request.app.state.drain.draining()
     return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
 
 

@@ -6,9 +6,8 @@ from PIL import Image
 
 from models.card import Tap
 from models.errors import BadParameter
-from service import drawing
 from service.colours import TABLE, colour
-from service.drawing import activation_overlay, feature_grid, strongest_channels
+from service.drawing import feature_grid, strongest_channels
 
 RNG = np.random.default_rng(4)
 
@@ -42,9 +41,7 @@ def test_every_tile_shows_its_map():
 def contains(sheet, tile):
     height, width = tile.shape[:2]
     corners = np.argwhere((sheet == tile[0, 0]).all(axis=2))
-    return any(
-        (sheet[y : y + height, x : x + width] == tile).all() for y, x in corners if fits(sheet, tile, y, x)
-    )
+    return any((sheet[y : y + height, x : x + width] == tile).all() for y, x in corners if fits(sheet, tile, y, x))
 
 
 def fits(sheet, tile, y, x):
@@ -73,6 +70,16 @@ def test_sheets_stay_of_a_size_to_look_at(shape, count):
     assert sheet.shape[0] <= 3000
 
 
+def test_a_channel_that_never_falls_to_zero_still_shows_its_pattern():
+    maps = np.full((8, 8, 1), 4.0)
+    maps[2, 3] = 5.0
+    sheet = opened(feature_grid(maps, tap(maps)))
+    assert amount(sheet, TABLE[-1]) > 40 * 40
+    assert amount(sheet, TABLE[255]) > 60 * 40 * 40
+    flat = opened(feature_grid(np.full((8, 8, 1), 4.0), tap(maps)))
+    assert amount(flat, TABLE[-1]) > 60 * 40 * 40
+
+
 def test_without_channels_the_strongest_are_drawn_beside_the_image():
     maps = RNG.random((2, 2, 100))
     red = np.zeros((40, 60, 3), np.uint8)
@@ -97,26 +104,6 @@ def test_impossible_channels_are_refused_with_what_to_do(channels):
     assert caught.value.detail.count(". ") == 1
 
 
-def test_the_overlay_lights_up_where_the_map_is_high_and_leaves_the_rest():
-    image = np.full((60, 80, 3), 100, np.uint8)
-    activation = np.zeros((6, 8))
-    activation[:3, :4] = 2.0
-    sheet = opened(activation_overlay(image, activation, title="cat", subtitle="logit 1.2"))
-    picture = sheet[72 : 72 + 60, 16 + 80 + 6 : 16 + 80 + 6 + 80]
-    assert (sheet[72 : 72 + 60, 16 : 16 + 80] == image).all()
-    assert picture[5, 5].min() > 100
-    assert (picture[-3, -3] <= 75).all()
-    assert np.ptp(picture[-3, -3]) <= 4
-
-
-def test_a_map_of_zeros_leaves_the_image_alone():
-    image = RNG.integers(0, 255, (30, 40, 3), np.uint8)
-    sheet = opened(activation_overlay(image, np.zeros((3, 3)), title="cat", side_by_side=False))
-    assert (sheet[72:102, 16:56] == image).all()
-
-
 def test_other_scripts_and_long_names_do_not_break_the_title():
     maps = np.ones((2, 2, 1))
     feature_grid(maps, tap(maps, name="강아지" * 300 + "\n\x00\ud800"))
-    assert drawing._plain("Défaut 강").startswith("Defaut ")
-    assert drawing._fit("a" * 500, 19, 100).endswith("...")

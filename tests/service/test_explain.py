@@ -42,6 +42,15 @@ def test_the_mean_of_the_map_plus_the_bias_is_the_logit_over_several_depths():
         assert answer.logit == pytest.approx(float(found["logits"][index]))
 
 
+def test_the_picture_shows_the_lead_over_the_other_labels():
+    found = outputs()
+    answer = explain(card(), (KERNEL, BIAS), found, 1)
+    lead = found["logits"][1] - found["logits"][[0, 2, 3]].mean()
+    assert answer.lead.mean(dtype=np.float64) == pytest.approx(lead, abs=1e-5)
+    shifted = explain(card(), (KERNEL, BIAS + 100), found, 1)
+    assert np.allclose(shifted.lead, answer.lead, atol=1e-4)
+
+
 def test_the_top_label_is_the_default_and_the_temperature_calibrates():
     found = outputs()
     answer = explain(card(temperature=2.0), (KERNEL, BIAS), found, None)
