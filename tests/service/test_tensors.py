@@ -141,9 +141,7 @@ def test_what_a_client_of_others_sends_is_read():
 def test_what_is_rendered_is_read_by_a_client_of_others(binary):
     numbers = np.array([[1.5, -2], [3, 4]], np.float32)
     labels = np.array(["Katze", "강아지"], dtype=object)
-    whole, length = render(
-        {"model_name": "m", "id": "7"}, [("logits", numbers, binary), ("labels", labels, binary)]
-    )
+    whole, length = render({"model_name": "m", "id": "7"}, [("logits", numbers, binary), ("labels", labels, binary)])
     assert (length is not None) == binary
     result = triton.InferenceServerClient.parse_response_body(whole, header_length=length)
     assert (result.as_numpy("logits") == numbers).all()
