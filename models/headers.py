@@ -76,7 +76,7 @@ def read_header(data: bytes, max_pixels: int, max_frames: int) -> ImageInfo | No
             return _webp(data, max_frames)
         if data.startswith((b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")):
             return ImageInfo("TIFF", *read_tiff(data, max_pixels, max_frames))
-        if data.startswith(b"BM") and (len(data) < 18 or data[14:18] in _BMP_HEADERS):
+        if data.startswith(b"BM") and data[14:18] in _BMP_HEADERS:
             return _bmp(data)
     except (struct.error, IndexError) as error:
         raise broken("ends inside its header") from error

@@ -54,6 +54,9 @@ def _plain(image: Image.Image) -> Image.Image:
     """The image as ``L``, ``RGB``, or ``RGBa`` (colours already multiplied by their alpha)."""
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_to_bytes(image))
+    if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
+        # Most screenshots: they carry an alpha channel and make no use of it.
+        return image.convert("RGB")
     if image.has_transparency_data:
         # Two steps where need be, since Pillow knows RGBa only from RGBA; no step that would only copy.
         for mode in ("LA", "RGBA", "RGBa") if image.mode == "La" else ("RGBA", "RGBa"):
