@@ -82,8 +82,9 @@ def _to_bytes(image: Image.Image) -> Pixels:
         return result
     low, high = _range(image)
     for top, values in _strips(image):
-        # Doubles, so that the span of the largest 32-bit floats is still a number.
-        scaled = np.clip((values.astype(np.float64) - low) / (high - low) * 255, 0, 255)
+        # Doubles, so that the span of the largest 32-bit floats is still a number; a signalling NaN is no news.
+        with np.errstate(invalid="ignore"):
+            scaled = np.clip((values.astype(np.float64) - low) / (high - low) * 255, 0, 255)
         result[top : top + len(values)] = np.where(np.isnan(scaled), 0, np.rint(scaled))
     return result
 

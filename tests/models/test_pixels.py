@@ -87,6 +87,14 @@ def test_floats_are_scaled_by_their_own_range(values: list[float], expected: lis
         assert decode(data)[1, :, 0].tolist() == expected
 
 
+def test_a_signalling_nan_is_black_and_silent() -> None:
+    values = np.array([[0x7F800001, 0x3F800000, 0]], np.uint32).view(np.float32)
+    data = images.save(Image.frombytes("F", (3, 1), values.tobytes()), "TIFF")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert decode(data)[0, :, 0].tolist() == [0, 255, 0]
+
+
 @pytest.mark.parametrize(
     ("values", "expected"),
     [([0, 100, 255], [0, 100, 255]), ([0, 32896, 65535], [0, 128, 255]), ([-100, 0, 100], [0, 128, 255])],
