@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -46,7 +47,7 @@ class Checkpoint:
                 facts = json.loads(str(file["facts"]))
                 names: Sequence[str] = facts.pop("names")
                 arrays = {name: _numbered(file, name) for name in names}
-        except (OSError, ValueError, KeyError):
+        except (OSError, ValueError, KeyError, BadZipFile):
             return None
         return Progress(**facts, arrays=arrays)
 

@@ -46,6 +46,9 @@ class Cut:
 
     def upper(self) -> keras.Model:
         """Crossing tensors -> embedding."""
+        if self.crossing[0] is self.classifier.model.get_layer(EMBEDDING).output:
+            same = keras.Input(self.shapes[0], name="same")
+            return keras.Model([same], keras.layers.Activation("linear")(same), name="learning")
         return keras.Model(list(self.crossing), self.classifier.model.get_layer(EMBEDDING).output, name="learning")
 
     def unpack(self, rows: Floats) -> list[Floats]:

@@ -106,13 +106,14 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
     def __len__(self) -> int:
         return -(-self.images // self.batch_size)
 
-    def __getitem__(self, index: int) -> tuple[Inputs, Floats, Floats]:
+    def __getitem__(self, index: int) -> tuple[Inputs | NDArray[Any], Floats, Floats]:
         shown = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
         positions, rng = shown % len(self.source), np.random.default_rng((self.seed or 0, self.epoch, index))
         views = shown // len(self.source)
         if self.seed is not None and not self.every_view:
             views = rng.integers(0, self.source.views, len(shown))
-        return self.source.take(positions, views, rng), self.targets[positions], self.weights[positions]
+        inputs = self.source.take(positions, views, rng)
+        return inputs if len(inputs) > 1 else inputs[0], self.targets[positions], self.weights[positions]
 
     def on_epoch_end(self) -> None:
         """Keras calls this between epochs."""

@@ -67,7 +67,8 @@ class StandardHead:
             embedding = keras.Input((self.classifier.head.embedding_size,), name="features")
             return keras.Model(embedding, self(embedding), name="head")
         upper = cut.upper()
-        return keras.Model(upper.inputs, self(upper.output), name="top")
+        inputs = upper.inputs if len(upper.inputs) > 1 else upper.inputs[0]
+        return keras.Model(inputs, self(upper.output), name="top")
 
     def fold(self) -> None:
         """Write what was learned into the classifier's own logits layer."""
@@ -185,7 +186,7 @@ def _out_of_patience(progress: Progress, schedule: Schedule) -> bool:
 
 
 def _copy(variables: list[keras.Variable]) -> Arrays:
-    return [np.array(variable) for variable in variables]
+    return [keras.ops.convert_to_numpy(variable).copy() for variable in variables]
 
 
 def _put(variables: list[keras.Variable], values: Arrays) -> None:

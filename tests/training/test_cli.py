@@ -1,0 +1,41 @@
+import subprocess
+import sys
+
+from typer.testing import CliRunner
+
+from training.cli import app
+
+
+def run(*words):
+    return CliRunner(env={"COLUMNS": "200"}).invoke(app, words)
+
+
+def test_importing_the_commands_does_not_import_tensorflow():
+    code = "import sys, training.cli; sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras')))"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_backbones_by_wildcard():
+    result = run("backbones", "resnet*")
+    assert result.exit_code == 0
+    assert "resnet152" in result.output
+    assert "mobilenet" not in result.output
+    assert run("backbones", "x*x*x").exit_code == 1
+
+
+def test_an_empty_store_says_what_to_do(monkeypatch, tmp_path):
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
+    assert "catseye train" in run("models").output
+
+
+def test_bad_settings_are_one_sentence(tmp_path):
+    result = run("train", str(tmp_path), "--name", "cats", "--slower", "5")
+    assert result.exit_code == 1
+    assert "Error: --slower is 5" in result.output
+    assert "Traceback" not in result.output
+
+
+def test_bad_data_is_one_sentence(tmp_path):
+    result = run("train", str(tmp_path / "nothing"), "--name", "cats")
+    assert result.exit_code == 1
+    assert "There is nothing at" in result.output

@@ -1,0 +1,36 @@
+import pytest
+
+from models.errors import BadParameter
+from training import runs
+from training.config import TrainSettings
+
+
+@pytest.fixture(autouse=True)
+def _home(monkeypatch, tmp_path):
+    monkeypatch.setenv("CATSEYE_HOME", str(tmp_path))
+
+
+def test_a_run_keeps_its_settings_and_two_in_one_second_differ(tmp_path):
+    settings = TrainSettings(name="cats", seed=3)
+    first, second = (runs.new_run(settings, tmp_path / "data") for _ in range(2))
+    assert first != second
+    assert runs.read_settings(first) == (settings, tmp_path / "data")
+
+
+def test_the_newest_unfinished_run_is_found(tmp_path):
+    settings = TrainSettings(name="cats")
+    first, second = (runs.new_run(settings, tmp_path) for _ in range(2))
+    assert runs.unfinished_run("cats") == second
+    (second / "checkpoint-head.npz").write_bytes(b"")
+    runs.mark_done(second, "cats:1")
+    assert not list(second.glob("*.npz"))
+    assert runs.unfinished_run("cats") == first
+    with pytest.raises(BadParameter, match="no unfinished run of 'dogs'"):
+        runs.unfinished_run("dogs")
+
+
+def test_changed_images_are_not_resumed(tmp_path):
+    runs.pin_data(tmp_path, "a" * 64)
+    runs.pin_data(tmp_path, "a" * 64)
+    with pytest.raises(BadParameter, match="changed"):
+        runs.pin_data(tmp_path, "b" * 64)

@@ -1,0 +1,124 @@
+import keras
+import numpy as np
+import pytest
+
+from models import store
+from models.errors import BadData, BadParameter
+from models.runtime import open_runtime, softmax
+from tests.training.shapes import CIRCLE, SQUARE, TRIANGLE, shapes_folder
+from training import train as training
+from training.config import TrainSettings
+from training.dataset import load_batch, read_dataset
+from training.train import sample_weights, train
+
+
+@pytest.fixture
+def homes(monkeypatch, tmp_path):
+    monkeypatch.setenv("CATSEYE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    return tmp_path
+
+
+@pytest.fixture
+def shapes(homes):
+    counts = {CIRCLE: 20, SQUARE: 20, TRIANGLE: 2}
+    return shapes_folder(homes / "모양", counts, broken=True)
+
+
+def both_runtimes_agree(stored, samples):
+    images = load_batch(samples, stored.card.input_size)
+    answers = []
+    for kind in ("openvino", "tensorflow"):
+        runtime = open_runtime(stored, kind)
+        answers.append(softmax(runtime.run(images)["logits"]))
+        runtime.close()
+    np.testing.assert_allclose(answers[0], answers[1], atol=1e-3)
+
+
+def test_drawn_shapes_to_a_stored_classifier(homes, shapes, capsys):
+    settings = TrainSettings(name="shapes", backbone="cnn", weights="none", size=64, head_epochs=12, epochs=12)
+    stored = train(shapes, settings)
+    card = store.get("shapes").card
+    assert stored.card == card
+    assert card.labels == tuple(sorted((CIRCLE, SQUARE, TRIANGLE)))
+    assert card.data.skipped == 1
+    assert card.metrics.images == card.split.test
+    assert card.settings == settings.as_dict()
+    assert card.exports[0].accuracy == card.metrics.accuracy
+    dataset = read_dataset(shapes, seed=0, quiet=True)
+    both_runtimes_agree(stored, dataset.test)
+    kernel, bias = stored.head()
+    outputs = open_runtime(stored).run(load_batch(dataset.test, (64, 64)), ("logits", "embedding"))
+    np.testing.assert_allclose(outputs["embedding"] @ kernel + bias, outputs["logits"], atol=1e-2)
+    printed = capsys.readouterr().out
+    assert "깨진 파일.png" in printed
+    assert "95 % interval" in printed
+    assert store.get("shapes").tag in (next((homes / "home" / "runs").iterdir()) / "stored.json").read_text()
+
+
+def test_two_phases_leave_the_statistics_of_the_base_alone(homes, shapes, monkeypatch):
+    """The lecture's two phases on a pretrained network; here 'pretrained' by another run."""
+    from models.card import WeightsProvenance
+
+    seen = {}
+
+    def load(classifier, source):
+        seen["model"] = classifier.model
+        seen["before"] = statistics(classifier.model)
+        seen["kernel"] = classifier.model.get_layer("block_16_project").get_weights()[0]
+        return WeightsProvenance(source="file", detail="weights of this test")
+
+    monkeypatch.setattr(training, "load_weights", load)
+    settings = TrainSettings(name="mobile", size=32, freeze="most", head_epochs=1, epochs=1)
+    stored = train(shapes, settings)
+    for one, other in zip(seen["before"], statistics(seen["model"]), strict=True):
+        np.testing.assert_array_equal(one, other)
+    assert stored.card.weights.source == "file"
+    both_runtimes_agree(stored, read_dataset(shapes, quiet=True).test)
+
+
+def statistics(model):
+    norms = [layer for layer in model.layers if isinstance(layer, keras.layers.BatchNormalization)]
+    return [values for layer in norms for values in layer.get_weights()]
+
+
+def test_a_killed_run_goes_on_to_the_same_model(homes, shapes, monkeypatch):
+    settings = TrainSettings(name="shapes", backbone="cnn", weights="none", size=32, head_epochs=4, epochs=4)
+    whole = train(shapes, settings)
+
+    class Killed(BaseException):
+        pass
+
+    def kill(outcome):
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "keep", kill)
+        with pytest.raises(Killed):
+            train(shapes, settings)
+    assert len(store.list_models("shapes")) == 1
+    resumed = train(homes, TrainSettings(name="shapes"), resume=True)
+    assert resumed.card.settings == settings.as_dict()
+    np.testing.assert_allclose(resumed.head()[0], whole.head()[0], atol=1e-5)
+    with pytest.raises(BadParameter, match="no unfinished run"):
+        train(homes, settings, resume=True)
+
+
+def test_freezing_random_weights_is_refused(homes, shapes):
+    settings = TrainSettings(name="shapes", backbone="cnn", weights="none", size=32, freeze="head")
+    with pytest.raises(BadParameter, match="--freeze head needs pretrained weights"):
+        train(shapes, settings)
+
+
+def test_a_class_of_one_image_says_what_to_do(homes):
+    folder = shapes_folder(homes / "few", {CIRCLE: 3, SQUARE: 1})
+    with pytest.raises(BadData, match="Add images"):
+        train(folder, TrainSettings(name="few", backbone="cnn", weights="none"))
+
+
+def test_balanced_classes_weigh_the_same(homes):
+    samples = read_dataset(shapes_folder(homes / "d", {CIRCLE: 9, SQUARE: 3}), quiet=True).samples
+    weights = sample_weights(samples, 2, balanced=True)
+    labels = np.array([s.label for s in samples])
+    assert weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum())
+    assert sample_weights(samples, 2, balanced=False).tolist() == [1.0] * 12
