@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from service.insight import IMAGE_BODY, ModelQuery, find_model, one_image
 from service.ports import Floats, gateway_of
+from service.problem import request_id_of
 
 
 class EmbedAnswer(BaseModel):
@@ -23,6 +24,7 @@ class EmbedAnswer(BaseModel):
     normalized: bool
     """Whether the vector was divided by its length."""
     embedding: list[float]
+    request_id: str
 
 
 router = APIRouter(tags=["look inside"])
@@ -52,6 +54,7 @@ async def post_embed(
         "size": vector.size,
         "normalized": normalize,
         "embedding": normalized(vector) if normalize else np.ascontiguousarray(vector),
+        "request_id": request_id_of(request),
     }
     return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
 

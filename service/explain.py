@@ -25,6 +25,7 @@ from models.runtime import class_activation, softmax
 from service.insight import IMAGE_BODY, ModelQuery, find_model, one_image
 from service.overlay import activation_overlay
 from service.ports import Floats, Served, gateway_of
+from service.problem import request_id_of
 
 PICTURE_SIDE: Final = 640
 """Longer side in pixels of the photograph under the heat map."""
@@ -61,6 +62,7 @@ class ExplainAnswer(BaseModel):
     shape: list[int]
     """[rows, columns]; the map covers the whole image."""
     map: list[list[float]]
+    request_id: str
 
 
 router = APIRouter(tags=["look inside"])
@@ -93,7 +95,7 @@ async def post_explain(
     answer = await gateway.answer(served, data, wanted)
     explanation = explain(served.card, served.head(), answer.outputs, index)
     if format == "json":
-        return Response(_json(served, explanation), media_type="application/json")
+        return Response(_json(request_id_of(request), served, explanation), media_type="application/json")
     return Response(await anyio.to_thread.run_sync(_png, data, explanation), media_type="image/png")
 
 
@@ -142,7 +144,7 @@ def _lead(maps: dict[int, NDArray[np.float32]], kernel: Floats, bias: Floats, ca
     return lead
 
 
-def _json(served: Served, found: Explanation) -> bytes:
+def _json(request_id: str, served: Served, found: Explanation) -> bytes:
     answer: dict[str, Any] = {
         "model": served.name,
         "version": served.version,
@@ -154,6 +156,7 @@ def _json(served: Served, found: Explanation) -> bytes:
         "mean": float(found.map.mean(dtype=np.float64)),
         "shape": found.map.shape,
         "map": np.ascontiguousarray(found.map),
+        "request_id": request_id,
     }
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 

@@ -10,6 +10,7 @@ from models.card import VariantName
 from models.errors import BadParameter
 from service.edge import scope_note
 from service.ports import Served, gateway_of
+from service.problem import request_id_of
 
 _FILE: Final[dict[str, Any]] = {"type": "string", "format": "binary"}
 IMAGE_BODY: Final[dict[str, Any]] = {
@@ -41,9 +42,7 @@ class ModelQuery(BaseModel):
 
 def find_model(request: Request, chosen: ModelQuery) -> Served:
     """The model that a request chooses, noted for the log and the metrics."""
-    served = gateway_of(request).find(
-        chosen.model, chosen.version, chosen.variant, str(request.scope.get("request_id", ""))
-    )
+    served = gateway_of(request).find(chosen.model, chosen.version, chosen.variant, request_id_of(request))
     scope_note(request)["model"] = served.metric_labels
     return served
 

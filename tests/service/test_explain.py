@@ -86,7 +86,7 @@ def test_a_model_without_averaged_maps_says_so():
 def test_the_answers_hold_what_they_promise():
     served = SimpleNamespace(name="pets", version="1", variant="accurate", card=card())
     answer = explain(served.card, (KERNEL, BIAS), outputs(), 2)
-    written = ExplainAnswer.model_validate(json.loads(room._json(served, answer)))
+    written = ExplainAnswer.model_validate(json.loads(room._json("7", served, answer)))
     assert (written.label, written.shape) == ("Käfer", [8, 6])
     assert np.allclose(written.map, answer.map)
     assert room._png(jpeg(40, 50), answer).startswith(b"\x89PNG")
