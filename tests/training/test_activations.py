@@ -1,0 +1,50 @@
+import numpy as np
+import pytest
+
+from models.card import Card, Head, Pool, WeightsProvenance
+from models.image import decode
+from tests.training.folders import picture, put
+from training.activations import activations
+from training.dataset import Sample
+
+KERNEL = np.array([[1.0, -1.0], [0.5, 0.0], [-2.0, 1.0]], np.float32)
+BIAS = np.array([0.1, -0.2], np.float32)
+
+
+class Colours:
+    """A network whose only map is the image itself; it counts its runs."""
+
+    runs = 0
+
+    def run(self, images, outputs=("logits",)):
+        self.runs += 1
+        assert tuple(outputs) == ("tap_0",)
+        return {"tap_0": images.astype(np.float32)}
+
+
+def card(head):
+    return Card(
+        name="x",
+        labels=("a", "b"),
+        backbone="cnn",
+        input_size=(16, 16),
+        weights=WeightsProvenance(source="none", detail=""),
+        head=head,
+        parameters=1,
+    )
+
+
+def test_a_map_sums_up_to_the_logit(tmp_path):
+    sample = Sample(path=put(tmp_path / "a.png", picture(0)), label=0, sha256="0", split="test")
+    network = Colours()
+    head = Head(pools=(Pool(tap=0, start=0, stop=3),), embedding_size=3)
+    activation = activations(network, card(head), KERNEL, BIAS)
+    pixels = decode(sample.path.read_bytes()).astype(np.float32)
+    for label in (0, 1):
+        logit = pixels.mean(axis=(0, 1)) @ KERNEL[:, label] + BIAS[label]
+        assert activation(sample, label).mean() + BIAS[label] == pytest.approx(logit, rel=1e-4)
+    assert network.runs == 1
+
+
+def test_a_head_without_pools_has_no_map():
+    assert activations(Colours(), card(Head(embedding_size=3)), KERNEL, BIAS) is None
