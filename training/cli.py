@@ -20,12 +20,12 @@ _DEFAULTS = TrainSettings(name="defaults")
 
 @contextmanager
 def plain_errors() -> Iterator[None]:
-    """Print what the user can put right as one sentence, and leave with status 1."""
+    """Print what the user can put right as one sentence, and leave with status 2."""
     try:
         yield
     except CatseyeError as error:
         typer.secho(f"Error: {error.detail}", fg="red", err=True)
-        raise typer.Exit(1) from None
+        raise typer.Exit(2) from None
 
 
 @app.command()
@@ -94,7 +94,7 @@ def backbones(
         rows = list_backbones(pattern)
     if not rows:
         typer.secho(f"Error: no backbone is called {pattern!r}. `catseye backbones` lists all.", fg="red", err=True)
-        raise typer.Exit(1)
+        raise typer.Exit(2)
     table = Table()
     for heading in ("name", "about it", "input", "parameters", "taps", "year", "paper"):
         table.add_column(heading, justify="right" if heading in ("input", "parameters", "taps") else "left")

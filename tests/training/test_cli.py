@@ -20,7 +20,7 @@ def test_backbones_by_wildcard():
     assert result.exit_code == 0
     assert "resnet152" in result.output
     assert "mobilenet" not in result.output
-    assert run("backbones", "x*x*x").exit_code == 1
+    assert run("backbones", "x*x*x").exit_code == 2
 
 
 def test_an_empty_store_says_what_to_do(monkeypatch, tmp_path):
@@ -30,12 +30,12 @@ def test_an_empty_store_says_what_to_do(monkeypatch, tmp_path):
 
 def test_bad_settings_are_one_sentence(tmp_path):
     result = run("train", str(tmp_path), "--name", "cats", "--slower", "5")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "Error: --slower is 5" in result.output
     assert "Traceback" not in result.output
 
 
 def test_bad_data_is_one_sentence(tmp_path):
     result = run("train", str(tmp_path / "nothing"), "--name", "cats")
-    assert result.exit_code == 1
+    assert result.exit_code == 2
     assert "There is nothing at" in result.output
