@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from models.card import Export, FilePrecision
 from models.errors import BadData, BadParameter, StoreError
 from models.files import sha256_of, sync, sync_tree
+from models.telemetry import load_openvino, no_telemetry
 
 if TYPE_CHECKING:
     from models.classifier import Classifier
@@ -48,9 +49,9 @@ def export_openvino(classifier: "Classifier", folder: Path) -> Export:
 
     The weights stay float32: halving them to float16 saves disk, but moves the answers.
     """
-    import openvino
     import tensorflow as tf
 
+    openvino = load_openvino()
     model = classifier.output_model()
     names = list(model.output)
 
@@ -73,8 +74,7 @@ def quantize(folder: Path, images: Iterable[NDArray[np.uint8]], preset: Preset =
     serving. The averages and the head stay in float32, which costs nothing and keeps class activation exact.
     Raises ``BadData`` without images of the model's size, ``StoreError`` without a float32 export.
     """
-    import openvino
-
+    openvino = load_openvino()
     path = folder / export_path("float32")
     if not path.is_file():
         raise StoreError(f"{path} is missing, so there is nothing to quantise. Export the model first.")
@@ -84,9 +84,7 @@ def quantize(folder: Path, images: Iterable[NDArray[np.uint8]], preset: Preset =
     shape = tuple(dimension.get_length() for dimension in list(model.input(INPUT).partial_shape)[1:])
     batches = [_checked(image, shape)[None] for image in images]
     if not batches:
-        raise BadData(
-            "Quantisation needs images to calibrate with, and got none. Give some of the training images."
-        )
+        raise BadData("Quantisation needs images to calibrate with, and got none. Give some of the training images.")
     with no_telemetry(), _quiet():
         nncf = importlib.import_module("nncf")
         quantized = nncf.quantize(
@@ -124,8 +122,7 @@ def head_operations(model: Any) -> list[str]:
 
 def _named(converted: Any, names: list[str]) -> Any:
     """The same network with just these outputs: the converter adds one for each swish (``IdentityN``)."""
-    import openvino
-
+    openvino = load_openvino()
     results = []
     for index, name in enumerate(names):
         old = converted.output("Identity:0" if index == 0 else f"Identity_{index}:0")
@@ -154,20 +151,6 @@ def _drop_round_trips(model: Any) -> None:
 
 
 @contextlib.contextmanager
-def no_telemetry() -> Iterator[None]:
-    """Keep OpenVINO's converter and NNCF from reporting to their maker, as they do outside of CI."""
-    before = os.environ.get("CI")
-    os.environ["CI"] = "true"
-    try:
-        yield
-    finally:
-        if before is None:
-            del os.environ["CI"]
-        else:
-            os.environ["CI"] = before
-
-
-@contextlib.contextmanager
 def _quiet() -> Iterator[None]:
     """NNCF draws bars of its own and logs every step; training has its own bar."""
     logger = logging.getLogger("nncf")
@@ -182,9 +165,7 @@ def _quiet() -> Iterator[None]:
 
 def _nncf_preset(nncf: Any, preset: str) -> Any:
     try:
-        return {"mixed": nncf.QuantizationPreset.MIXED, "performance": nncf.QuantizationPreset.PERFORMANCE}[
-            preset
-        ]
+        return {"mixed": nncf.QuantizationPreset.MIXED, "performance": nncf.QuantizationPreset.PERFORMANCE}[preset]
     except KeyError:
         raise BadParameter(f"{preset!r} is no quantisation preset. Use 'mixed' or 'performance'.") from None
 
@@ -204,13 +185,10 @@ def _producer(output: Any) -> Any:
 
 def _write(model: Any, folder: Path, precision: FilePrecision) -> Export:
     """Save next to the final place, then rename; an ``.xml`` is never there without its own ``.bin``."""
-    import openvino
-
+    openvino = load_openvino()
     target = folder / export_path(precision)
     _replace(target, lambda path: openvino.save_model(model, path, compress_to_fp16=False))
-    return Export(
-        precision=precision, file=export_path(precision), sha256=sha256_of(target.with_suffix(".bin"))
-    )
+    return Export(precision=precision, file=export_path(precision), sha256=sha256_of(target.with_suffix(".bin")))
 
 
 def _replace(target: Path, write: Callable[[Path], object]) -> None:

