@@ -12,11 +12,13 @@ import subprocess
 import sys
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 from types import FrameType
 from typing import Final
 
 from models.errors import BadParameter
+from models.store import store_home
 from service.drain import VARIABLE, Drain
 from service.settings import Settings
 
@@ -61,21 +63,46 @@ def serve(host: str, port: int, settings: Settings) -> int:
     with tempfile.TemporaryDirectory(prefix="catseye-serve-") as folder:
         drain_file = Path(folder) / "drain"
         environment = {"BENTOML_DO_NOT_TRACK": "True", **os.environ, VARIABLE: str(drain_file)}
-        # A session of its own: Ctrl-C in a terminal would otherwise reach the workers before us.
-        child = subprocess.Popen(command(host, port, settings), env=environment, start_new_session=True)
-        exit_ = _Exit(child, Drain(drain_file), settings.drain_seconds)
+        environment["BENTOML_HOME"] = str(private_home(Path(folder)))
+        exit_ = _Exit(Drain(drain_file), settings.drain_seconds)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, exit_.begin)
+        # A session of its own: Ctrl-C in a terminal would otherwise reach the workers before us.
+        child = subprocess.Popen(command(host, port, settings), env=environment, start_new_session=True)  # noqa: S603
+        exit_.attach(child)
         code = child.wait()
         return 0 if exit_.asked and code in (0, -signal.SIGTERM) else code
+
+
+def private_home(folder: Path) -> Path:
+    """A BentoML home for one server, in ``folder``: the store's models, and everything else of its own.
+
+    BentoML writes to its home and empties the metrics' files in it at every start: a store that cannot be
+    written would stop it, and a second server on the same store would lose its counts.
+    """
+    models = store_home().absolute() / "models"
+    with suppress(OSError):  # a store that cannot be written is served as it is
+        models.mkdir(parents=True, exist_ok=True)
+    home = folder / "bentoml"
+    home.mkdir()
+    if models.is_dir():
+        (home / "models").symlink_to(models)
+    return home
 
 
 class _Exit:
     """Ends the server in steps; a second signal ends it at once."""
 
-    def __init__(self, child: "subprocess.Popen[bytes]", drain: Drain, seconds: float) -> None:
-        self._child, self._drain, self._seconds = child, drain, seconds
+    def __init__(self, drain: Drain, seconds: float) -> None:
+        self._drain, self._seconds = drain, seconds
+        self._child: subprocess.Popen[bytes] | None = None
         self.asked = False
+
+    def attach(self, child: "subprocess.Popen[bytes]") -> None:
+        """The server, once it runs; it ends at once where a signal came before it."""
+        self._child = child
+        if self.asked:
+            self._pass_on()
 
     def begin(self, number: int, frame: FrameType | None) -> None:
         """The signal handler."""
@@ -91,5 +118,5 @@ class _Exit:
         timer.start()
 
     def _pass_on(self) -> None:
-        if self._child.poll() is None:
+        if self._child is not None and self._child.poll() is None:
             self._child.terminate()

@@ -12,9 +12,10 @@ import orjson
 
 from models import store
 from models.errors import BadImage, BadParameter, CatseyeError, TooLarge, UnknownModel
+from models.image import decode
 from models.runtime import Outputs, softmax
 from models.store import StoredModel
-from service.pipeline import decode, processors
+from service.pipeline import processors
 from service.served import Served
 from service.settings import Settings
 
