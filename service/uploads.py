@@ -2,6 +2,7 @@
 
 from starlette.datastructures import UploadFile
 from starlette.exceptions import HTTPException
+from starlette.formparsers import MultiPartException
 from starlette.requests import Request
 
 from models.errors import BadImage, BadParameter, UnsupportedMedia
@@ -43,7 +44,7 @@ async def _multipart(request: Request, most: int) -> list[bytes]:
             if len(files) > most:
                 raise BadParameter(f"The form has more than {most} images. Send at most {most} in one request.")
             return [await file.read() for file in files]
-    except HTTPException as error:
-        if "Too many" in str(error.detail):
+    except (HTTPException, MultiPartException) as error:
+        if "Too many" in str(getattr(error, "detail", "") or getattr(error, "message", "")):
             raise BadParameter(f"The form has too many parts. Send at most {most} images in one request.") from None
         raise BadImage("The multipart body is broken. Send it as in `curl -F image=@cat.jpg`.") from None

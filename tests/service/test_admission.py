@@ -1,0 +1,77 @@
+import asyncio
+import time
+
+import pytest
+
+from models.errors import Overloaded, TimedOut
+from service.admission import Gate
+
+
+def soon(seconds=5.0):
+    return time.monotonic() + seconds
+
+
+def test_slots_bound_what_runs_and_the_rest_waits_in_order():
+    async def scenario():
+        gate = Gate("cells", slots=2, queue=10)
+        running, most, order = 0, 0, []
+
+        async def work(number):
+            nonlocal running, most
+            async with gate.enter(soon()):
+                running += 1
+                most = max(most, running)
+                order.append(number)
+                await asyncio.sleep(0.01)
+                running -= 1
+
+        await asyncio.gather(*(work(number) for number in range(8)))
+        return most, order
+
+    most, order = asyncio.run(scenario())
+    assert most == 2
+    assert order == list(range(8))
+
+
+def test_a_full_queue_is_refused_at_once_with_a_time_to_come_back():
+    async def scenario():
+        gate = Gate("cells", slots=1, queue=1)
+        async with gate.enter(soon()):
+            waiter = asyncio.create_task(gate.enter(soon()).__aenter__())
+            await asyncio.sleep(0)
+            with pytest.raises(Overloaded, match="as many as may") as caught:
+                async with gate.enter(soon()):
+                    pass
+            assert caught.value.retry_after > 0
+            assert gate.full
+            waiter.cancel()
+            await asyncio.gather(waiter, return_exceptions=True)
+        assert gate.waiting == 0
+
+    asyncio.run(scenario())
+
+
+def test_what_has_expired_is_never_run():
+    async def scenario():
+        gate = Gate("cells", slots=1, queue=5)
+        async with gate.enter(soon()):
+            with pytest.raises(TimedOut, match="time limit"):
+                async with gate.enter(soon(0.01)):
+                    pytest.fail("ran after its deadline")
+        async with gate.enter(soon()) as waited:
+            assert waited < 1
+
+    asyncio.run(scenario())
+
+
+def test_a_failure_gives_the_slot_back():
+    async def scenario():
+        gate = Gate("cells", slots=1, queue=5)
+        for _ in range(3):
+            with pytest.raises(RuntimeError):
+                async with gate.enter(soon()):
+                    raise RuntimeError
+        async with gate.enter(soon()):
+            pass
+
+    asyncio.run(scenario())

@@ -1,0 +1,26 @@
+from service.drain import Drain
+
+
+def test_unready_first_and_closed_later():
+    drain = Drain()
+    assert not drain.draining()
+    drain.begin(3600)
+    assert drain.draining()
+    assert not drain.closed()
+    drain.begin(0)
+    assert drain.closed()
+
+
+def test_every_worker_learns_it_from_the_file(tmp_path, monkeypatch):
+    path = tmp_path / "drain"
+    monkeypatch.setenv("CATSEYE_DRAIN_FILE", str(path))
+    parent, worker = Drain(), Drain()
+    parent.begin(0)
+    assert worker.draining()
+    assert worker.closed()
+
+
+def test_a_half_written_or_missing_file_is_no_end(tmp_path):
+    assert not Drain(tmp_path / "none").draining()
+    (tmp_path / "odd").write_text("soon")
+    assert not Drain(tmp_path / "odd").draining()

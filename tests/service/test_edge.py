@@ -1,0 +1,92 @@
+import asyncio
+
+import orjson
+import pytest
+
+from service.drain import Drain
+from service.edge import Edge
+from service.settings import Settings
+
+
+class Call:
+    """One request through the edge, by hand, so that the body can come in any pieces."""
+
+    def __init__(self, settings=None, drain=None):
+        self.drain = drain or Drain()
+        self.edge = Edge(self.app, settings=settings or Settings(access_log=False), drain=self.drain)
+        self.reached = False
+
+    async def app(self, scope, receive, send):
+        self.reached = True
+        body = b""
+        more = True
+        while more:
+            message = await receive()
+            body += message.get("body", b"")
+            more = message.get("more_body", False)
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": body})
+
+    def __call__(self, path="/v1/classify", chunks=(b"",), headers=None):
+        pieces = [{"type": "http.request", "body": c, "more_body": n + 1 < len(chunks)} for n, c in enumerate(chunks)]
+        pieces = iter(pieces)
+        sent = []
+
+        async def receive():
+            return next(pieces, {"type": "http.disconnect"})
+
+        async def send(message):
+            sent.append(message)
+
+        raw = [(key.lower().encode(), value.encode()) for key, value in (headers or {}).items()]
+        scope = {"type": "http", "method": "POST", "path": path, "headers": raw}
+        asyncio.run(self.edge(scope, receive, send))
+        body = b"".join(message.get("body", b"") for message in sent[1:])
+        return sent[0]["status"], dict(sent[0]["headers"]), body, next(pieces, None)
+
+
+def test_requests_pass_with_an_id():
+    call = Call()
+    status, headers, body, _ = call(chunks=(b"ab", b"cd"), headers={"x-request-id": "mine-1"})
+    assert (status, body) == (200, b"abcd")
+    assert headers[b"x-request-id"] == b"mine-1"
+    ids = {call()[1][b"x-request-id"] for _ in range(10)}
+    assert len(ids) == 10
+
+
+@pytest.mark.parametrize("bad", ["", "a b", "x" * 129, "a\nb", "ä"])
+def test_an_odd_id_is_replaced(bad):
+    raw = Call()(headers={"x-request-id": bad})[1][b"x-request-id"]
+    assert raw.decode() != bad
+    assert raw.isalnum()
+
+
+def test_a_promised_large_body_is_refused_before_it_is_read_and_then_drained():
+    call = Call(Settings(max_body_mb=0.001, access_log=False))
+    status, headers, body, left = call(chunks=(b"x" * 600, b"x" * 600), headers={"content-length": "1200"})
+    assert status == 413
+    assert orjson.loads(body)["code"] == "too_large"
+    assert headers[b"connection"] == b"close"
+    assert not call.reached
+    assert left is None
+
+
+def test_keys_are_asked_for_where_there_are_some():
+    call = Call(Settings(api_keys="right,other", access_log=False))
+    assert call()[0] == 401
+    assert call(headers={"x-api-key": "wrong"})[0] == 401
+    assert not call.reached
+    assert call(headers={"x-api-key": "right"})[0] == 200
+    assert call(headers={"authorization": "Bearer other"})[0] == 200
+    for path in ("/livez", "/readyz", "/metrics", "/", "/page/app.js"):
+        assert call(path)[0] == 200
+
+
+def test_a_closed_server_says_so_but_its_probes_answer():
+    call = Call()
+    call.drain.begin(0)
+    status, headers, body, _ = call()
+    assert status == 503
+    assert orjson.loads(body)["code"] == "draining"
+    assert headers[b"retry-after"] == b"1"
+    assert call("/livez")[0] == 200

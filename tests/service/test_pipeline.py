@@ -1,0 +1,93 @@
+import asyncio
+
+import numpy as np
+import pytest
+
+from models import store
+from models.errors import BadImage, TimedOut
+from service.pipeline import Pipeline, processors
+from service.settings import Settings
+from tests.images import jpeg, png
+from tests.models.networks import stored
+
+
+@pytest.fixture(scope="module", params=["openvino", "tensorflow"])
+def pipeline(request):
+    model = stored("cnn")
+    before, store.list_models = store.list_models, lambda name=None: [model]
+    import service.registry as registry
+
+    kept, registry.list_models = registry.list_models, store.list_models
+    made = Pipeline(Settings(runtime=request.param, queue=1000, access_log=False))
+    made.registry.refresh()
+    with asyncio.Runner() as runner:
+        # One loop for all tests, as in the server: a model's queue belongs to its loop.
+        made.run = runner.run
+        yield made
+    made.close()
+    store.list_models, registry.list_models = before, kept
+
+
+def test_an_image_is_answered_as_the_network_alone_answers_it(pipeline):
+    data = png(40, 50, seed=3)
+    served = pipeline.find(None)
+    answer = pipeline.run(pipeline.answer(served, data))
+    pixels = pipeline.run(pipeline.decode(data, served.card.input_size))
+    assert answer.outputs["logits"] == pytest.approx(served.run(pixels[None], ("logits",))["logits"][0], abs=1e-4)
+    assert answer.probabilities.sum() == pytest.approx(1, abs=1e-5)
+    assert {"decode", "queue", "inference"} <= set(answer.seconds)
+
+
+def test_every_reply_belongs_to_its_request(pipeline):
+    files = [jpeg(40, 40, seed=number) for number in range(24)]
+    served = pipeline.find(None)
+    alone = [pipeline.run(pipeline.answer(served, file)).outputs["logits"] for file in files]
+
+    async def together():
+        return await asyncio.gather(*(pipeline.answer(served, files[n % 24]) for n in range(480)))
+
+    for number, answer in enumerate(pipeline.run(together())):
+        assert np.allclose(answer.outputs["logits"], alone[number % 24], atol=1e-3)
+
+
+def test_a_broken_image_fails_alone(pipeline):
+    served = pipeline.find(None)
+
+    async def together():
+        files = [png(30, 30), b"no image", png(30, 30)]
+        return await asyncio.gather(*(pipeline.answer(served, file) for file in files), return_exceptions=True)
+
+    first, second, third = pipeline.run(together())
+    assert isinstance(second, BadImage)
+    assert np.allclose(first.probabilities, third.probabilities)
+
+
+def test_an_expired_request_is_not_run(pipeline):
+    served = pipeline.find(None)
+    short = Pipeline(Settings(timeout=1e-6, access_log=False))
+
+    async def late():
+        short.begin()
+        await asyncio.sleep(0.01)
+        slots = [served.gate.enter(short.deadline() + 60) for _ in range(2 * processors())]
+        for slot in slots:
+            await slot.__aenter__()
+        try:
+            await short.answer(served, png(30, 30))
+        finally:
+            for slot in slots:
+                await slot.__aexit__(None, None, None)
+
+    with pytest.raises(TimedOut):
+        pipeline.run(late())
+    short.close()
+
+
+def test_latency_is_measured_before_the_first_request(pipeline):
+    served = pipeline.find(None)
+    assert 0 < served.latency_ms()["p50"] <= served.latency_ms()["p95"]
+    assert pipeline.choose(None, None, None, 1e6)[1].startswith("the accurate variant's p95")
+
+
+def test_photographs_decode_to_the_size_of_the_network(pipeline):
+    assert pipeline.run(pipeline.decode(jpeg(80, 60), (32, 32))).shape == (32, 32, 3)

@@ -1,0 +1,37 @@
+import pytest
+
+from models.errors import BadParameter
+from service.settings import read_settings
+
+
+def test_defaults_and_units():
+    settings = read_settings()
+    assert settings.max_body_bytes == 20_000_000
+    assert settings.limits.max_pixels == 50_000_000
+
+
+def test_lists_and_shares_are_read_from_text(monkeypatch):
+    monkeypatch.setenv("CATSEYE_MODELS", " cells, pets:v1 ,")
+    monkeypatch.setenv("CATSEYE_CANARY", "cells=10, pets=2.5")
+    monkeypatch.setenv("CATSEYE_API_KEYS", "s3cret-a,s3cret-b")
+    settings = read_settings()
+    assert settings.models == ("cells", "pets:v1")
+    assert settings.canary == {"cells": 10, "pets": 2.5}
+    assert [key.get_secret_value() for key in settings.api_keys] == ["s3cret-a", "s3cret-b"]
+    assert "s3cret" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("CATSEYE_WORKERS", "0"),
+        ("CATSEYE_RUNTIME", "torch"),
+        ("CATSEYE_MAX_BODY_MB", "much"),
+        ("CATSEYE_CANARY", "cells=200"),
+        ("CATSEYE_TIMEOUT", "-1"),
+    ],
+)
+def test_a_bad_value_names_its_key(monkeypatch, key, value):
+    monkeypatch.setenv(key, value)
+    with pytest.raises(BadParameter, match=key):
+        read_settings()
