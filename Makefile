@@ -7,6 +7,7 @@ SHELL := /bin/bash
 
 PORT ?= 3000
 DEMO_MODEL := solar-cells
+DOCKER_TESTS ?= docker and not daemon
 PY := .venv/bin/python
 # Bytecode is compiled when a module is first imported: most of TensorFlow never is.
 PIP_INSTALL := $(PY) -m pip install --quiet --no-compile --prefer-binary --disable-pip-version-check --retries 8
@@ -46,7 +47,7 @@ demo: .venv/ready-run  ## train the solar-cell classifier (once) and serve it on
 	@$(PY) -m training.demo
 	@echo; echo "Serving on http://localhost:$(PORT) (Ctrl-C ends it). Try:"; \
 	echo "  curl --data-binary @'$${CATSEYE_HOME:-.catseye}/samples/defective-1.png' localhost:$(PORT)/v1/classify"; echo
-	@CATSEYE_MODELS="$${CATSEYE_MODELS:-$(DEMO_MODEL)}" $(PY) -m catseye serve --port "$(PORT)"
+	@CATSEYE_DEFAULT_MODEL="$${CATSEYE_DEFAULT_MODEL:-$(DEMO_MODEL)}" $(PY) -m catseye serve --port "$(PORT)"
 
 serve: .venv/ready-run  ## serve what the store holds on PORT
 	@$(PY) -m catseye serve --port "$(PORT)"
@@ -57,7 +58,7 @@ test: .venv/ready-dev  ## run every test that needs no Docker engine
 	@$(PY) -m pytest $(TESTS)
 
 test-docker: .venv/ready-dev  ## build the images, start docker compose and try to break it
-	@$(PY) -m pytest -m docker tests/deploy $(TESTS)
+	@$(PY) -m pytest -m '$(DOCKER_TESTS)' tests/deploy $(TESTS)
 
 lint: .venv/ready-dev  ## ruff, mypy --strict, import-linter
 	@$(PY) -m ruff check .

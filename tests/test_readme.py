@@ -1,0 +1,113 @@
+"""The README does what it says: its commands and its Python run, its table is the settings'."""
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import pytest
+
+from service.settings import Settings
+from tests.deploy.conftest import Server, fill_store, serving, wait_for
+from tests.images import png
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+WITH_DOCKER = {"docker compose up"}
+"""Run by tests/deploy/test_compose.py."""
+
+
+def blocks(language: str) -> list[str]:
+    """The fenced blocks of a language, in order."""
+    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+
+
+def commands() -> list[str]:
+    """Every line of every shell block."""
+    return [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
+
+
+@dataclass
+class Reader:
+    """Someone who follows the README: a folder, an environment, a running service."""
+
+    folder: Path
+    environment: dict[str, str]
+    server: Server
+
+    def run(self, *command: str) -> subprocess.CompletedProcess[str]:
+        """Run a command where the reader stands."""
+        return subprocess.run(command, cwd=self.folder, env=self.environment, capture_output=True, text=True)
+
+    def here(self, text: str) -> str:
+        """The README's text with this test's port."""
+        return text.replace("localhost:3000", self.server.url.removeprefix("http://"))
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
+    """A folder as ``make demo`` and the reader's camera leave it, and the service of ``make demo``."""
+    folder = tmp_path_factory.mktemp("reader")
+    samples = folder / ".catseye" / "samples"
+    samples.mkdir(parents=True)
+    for name in ("defective-1", "functional-1"):
+        (samples / f"{name}.png").write_bytes(png(300, 300))
+    for label, seeds in (("circle", range(10)), ("square", range(10, 20))):
+        (folder / "photographs" / label).mkdir(parents=True)
+        for number, seed in enumerate(seeds, 1):
+            (folder / "photographs" / label / f"{number}.png").write_bytes(png(64, 64, seed))
+    fill_store(folder / "bentoml", "solar-cells")
+    programs = folder / "bin"
+    programs.mkdir()
+    (programs / "catseye").write_text(f'#!/bin/sh\nexec "{sys.executable}" "{ROOT / "catseye.py"}" "$@"\n')
+    (programs / "catseye").chmod(0o755)
+    environment = os.environ | {"BENTOML_HOME": str(folder / "bentoml"), "PATH": f"{programs}:{os.environ['PATH']}"}
+    del environment["CATSEYE_HOME"]
+    with serving(folder / "bentoml", CATSEYE_DEFAULT_MODEL="solar-cells") as server:
+        yield Reader(folder, environment, server)
+
+
+def test_the_commands_run_in_order(reader: Reader) -> None:
+    for command in commands():
+        if command.startswith("make "):
+            result = subprocess.run(["make", "-n", *command.split()[1:]], cwd=ROOT, capture_output=True, text=True)
+            assert result.returncode == 0, result.stderr
+        elif command.startswith("docker"):
+            assert command in WITH_DOCKER
+        else:
+            if "model=mine" in command:
+                wait_for("mine", lambda: "mine" in httpx.get(f"{reader.server.url}/v1/models").text, 30)
+            result = reader.run("bash", "-ec", reader.here(command.replace("curl ", "curl --fail-with-body -sS ")))
+            assert result.returncode == 0, f"{command}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
+    for picture in ("maps.png", "why.png"):
+        assert (reader.folder / picture).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_the_python_runs(reader: Reader, block: str) -> None:
+    result = reader.run(sys.executable, "-c", reader.here(block))
+    assert result.returncode == 0, result.stderr
+    assert "solar-cells:" in result.stdout
+
+
+def test_the_table_holds_every_setting_and_its_default() -> None:
+    rows = dict(re.findall(r"^\| `(CATSEYE_[A-Z_]+)` \| (.*?) \|", README, re.MULTILINE))
+    assert list(rows) == [f"CATSEYE_{name.upper()}" for name in Settings.model_fields]
+    for name, field in Settings.model_fields.items():
+        default = field.default
+        shown = rows[f"CATSEYE_{name.upper()}"].strip("`")
+        if default is None or default in ((), {}):
+            assert shown == "", name
+        else:
+            assert shown == str(default).lower() if isinstance(default, bool) else str(default).removesuffix(".0")
+
+
+def test_links_and_pictures_lead_to_files() -> None:
+    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
+            if "://" not in target:
+                assert (page.parent / target).exists(), f"{page.name}: {target}"
