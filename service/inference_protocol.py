@@ -76,7 +76,7 @@ router = APIRouter(
     prefix="/v2",
     tags=["open inference protocol"],
     route_class=ProtocolRoute,
-    responses={400: {"model": ProtocolError}, 404: {"model": ProtocolError}, 503: {"model": ProtocolError}},
+    responses={status: {"model": ProtocolError} for status in (400, 404, 413, 415, 503, 504)},
 )
 
 
