@@ -42,18 +42,14 @@ class Channels:
             return list(range(available))
         wrong = [number for number in self.numbers if number >= available]
         if wrong:
-            raise BadParameter(
-                f"Layer {tap.name} has no channel {wrong[0]}. Choose from 0 to {available - 1}."
-            )
+            raise BadParameter(f"Layer {tap.name} has no channel {wrong[0]}. Choose from 0 to {available - 1}.")
         return list(self.numbers)
 
 
 def find_taps(card: Card, layers: Sequence[str]) -> list[Tap]:
     """The taps of those names or indices, in that order; without any, the last (the deepest) one."""
     if not card.taps:
-        raise UnknownLayer(
-            f"Model {card.name} has no feature maps. Ask a model with a convolutional backbone."
-        )
+        raise UnknownLayer(f"Model {card.name} has no feature maps. Ask a model with a convolutional backbone.")
     if not layers:
         return [card.taps[-1]]
     by_key = {tap.name: tap for tap in card.taps} | {str(tap.index): tap for tap in card.taps}

@@ -20,9 +20,7 @@ class RequestInput(_Message):
     """One input tensor; ``data`` is absent where the binary extension carries it."""
 
     name: Annotated[str, Field(strict=True, max_length=256)]
-    shape: Annotated[
-        list[Annotated[int, Field(strict=True, ge=0, lt=2**63)]], Field(min_length=1, max_length=MAX_RANK)
-    ]
+    shape: Annotated[list[Annotated[int, Field(strict=True, ge=0, lt=2**63)]], Field(min_length=1, max_length=MAX_RANK)]
     datatype: Annotated[str, Field(strict=True, max_length=16)]
     parameters: Parameters = {}
     data: list[Any] | None = None

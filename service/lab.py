@@ -52,9 +52,7 @@ router = APIRouter(tags=["lab"])
             "content": {
                 "application/json": {
                     "schema": inlined_schema(ConvolveRequest),
-                    "examples": {
-                        preset.name: {"summary": preset.title, "value": preset.request} for preset in PRESETS
-                    },
+                    "examples": {preset.name: {"summary": preset.title, "value": preset.request} for preset in PRESETS},
                 }
             },
         }
@@ -62,9 +60,7 @@ router = APIRouter(tags=["lab"])
 )
 async def post_convolve(
     request: Request,
-    format: Annotated[
-        Literal["json", "png"], Query(description="Numbers, or a picture of the maps.")
-    ] = "json",
+    format: Annotated[Literal["json", "png"], Query(description="Numbers, or a picture of the maps.")] = "json",
 ) -> Response:
     """Multiply and sum the kernel with each window of the image (cross-correlation), then pool."""
     body = await request.body()
@@ -235,14 +231,10 @@ def _bound(rows: int, columns: int, kernels: Floats, with_steps: bool) -> None:
     if under > MAX_WINDOW_NUMBERS or under * count > MAX_PRODUCTS:
         most = MAX_WINDOW_NUMBERS if under > MAX_WINDOW_NUMBERS else MAX_PRODUCTS
         amount = under if under > MAX_WINDOW_NUMBERS else under * count
-        raise _too_much(
-            "The kernel takes", amount, most, "a smaller image, a smaller kernel or a larger stride"
-        )
+        raise _too_much("The kernel takes", amount, most, "a smaller image, a smaller kernel or a larger stride")
     _bound_answer(rows * columns * count)
     if with_steps and under * count > MAX_STEP_NUMBERS:
-        raise _too_much(
-            "The steps hold", under * count, MAX_STEP_NUMBERS, "a smaller image, or `steps` false"
-        )
+        raise _too_much("The steps hold", under * count, MAX_STEP_NUMBERS, "a smaller image, or `steps` false")
 
 
 def _bound_answer(numbers: int) -> None:

@@ -55,14 +55,11 @@ class PoolRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", use_attribute_docstrings=True)
 
     type: Literal["max", "average"] = "max"
-    size: Annotated[
-        Annotated[Side, Tag("one")] | Annotated[Sides, Tag("pair")], Discriminator(_one_or_two)
-    ] = 2
+    size: Annotated[Annotated[Side, Tag("one")] | Annotated[Sides, Tag("pair")], Discriminator(_one_or_two)] = 2
     """Side of the window, or [height, width]."""
-    stride: (
-        Annotated[Annotated[Step, Tag("one")] | Annotated[Pair, Tag("pair")], Discriminator(_one_or_two)]
-        | None
-    ) = None
+    stride: Annotated[Annotated[Step, Tag("one")] | Annotated[Pair, Tag("pair")], Discriminator(_one_or_two)] | None = (
+        None
+    )
     """Step of the window, or [down, right]; default its size."""
     padding: Literal["valid", "same"] = "valid"
 
@@ -94,9 +91,7 @@ class ConvolveRequest(BaseModel):
         | None
     ) = None
     """A matrix; for an image with channels [row][column][channel]. A list of kernels makes several maps."""
-    stride: Annotated[
-        Annotated[Step, Tag("one")] | Annotated[Pair, Tag("pair")], Discriminator(_one_or_two)
-    ] = 1
+    stride: Annotated[Annotated[Step, Tag("one")] | Annotated[Pair, Tag("pair")], Discriminator(_one_or_two)] = 1
     """Step of the kernel, or [down, right]."""
     padding: Literal["valid", "same"] = "valid"
     """``same`` fills the edge with zeros so that the feature map is as large as the image (at stride 1)."""
@@ -187,6 +182,4 @@ def _sentence(error: ValidationError) -> str:
     tags = {"text", "one", "pair", "2", "3", "4"}
     place = ".".join(str(part) for part in first["loc"] if part not in tags)
     where = f"`{place}`: " if place else ""
-    return (
-        f"The request cannot be used: {where}{first['msg']}. Mend it and send it again; /docs shows the form."
-    )
+    return f"The request cannot be used: {where}{first['msg']}. Mend it and send it again; /docs shows the form."

@@ -61,8 +61,7 @@ def parse(body: bytes, header_length: str | None) -> Parsed:
         rest = rest[length:]
     if len(rest):
         raise BadParameter(
-            f"{len(rest)} bytes follow the JSON that no input announces. "
-            "Give each binary input `binary_data_size`."
+            f"{len(rest)} bytes follow the JSON that no input announces. Give each binary input `binary_data_size`."
         )
     return Parsed(request, tuple(parts))
 
@@ -74,9 +73,7 @@ def read_images(parsed: Parsed, input_size: tuple[int, int]) -> Pixels | list[by
         raise BadParameter(f"The inputs are {_short(names)}. Send exactly one, named {INPUT!r}.")
     tensor, raw = parsed.request.inputs[0], parsed.binary[0]
     if raw is None and tensor.data is None:
-        raise BadParameter(
-            f"Input {INPUT!r} has no data. Give `data`, or `binary_data_size` and binary data."
-        )
+        raise BadParameter(f"Input {INPUT!r} has no data. Give `data`, or `binary_data_size` and binary data.")
     if tensor.datatype == "BYTES":
         return _files(tensor, raw)
     if tensor.datatype == "UINT8":
@@ -116,9 +113,7 @@ def _numbers(data: Any) -> Pixels:
         # bytearray takes whole numbers 0 to 255 and nothing else; numpy would take texts and fractions too.
         return np.frombuffer(bytearray(_flat(data)), np.uint8)
     except (TypeError, ValueError) as error:
-        raise BadParameter(
-            f"Input {INPUT!r} is no array of whole numbers 0 to 255. Send pixels as UINT8."
-        ) from error
+        raise BadParameter(f"Input {INPUT!r} is no array of whole numbers 0 to 255. Send pixels as UINT8.") from error
 
 
 def _flat(data: list[Any]) -> list[Any]:
@@ -167,9 +162,7 @@ def _short(value: object) -> str:
     return text if len(text) <= 80 else text[:77] + "..."
 
 
-def render(
-    head: dict[str, Any], tensors: Sequence[tuple[str, NDArray[Any], bool]]
-) -> tuple[bytes, int | None]:
+def render(head: dict[str, Any], tensors: Sequence[tuple[str, NDArray[Any], bool]]) -> tuple[bytes, int | None]:
     """Body and, where a tensor is binary, the length of its JSON.
 
     ``tensors`` are (name, float32 numbers or objects of ``str``, whether binary).
