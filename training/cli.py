@@ -10,7 +10,7 @@ from rich.table import Table
 
 from models import store
 from models.backbones import list_backbones
-from models.errors import CatseyeError
+from models.errors import BadParameter, CatseyeError
 from training.config import Depths, Freeze, Mirror, TrainSettings
 from training.progress import console
 
@@ -135,6 +135,55 @@ def models(
             f"{card.created:%Y-%m-%d %H:%M}",
         )
     console.print(table)
+
+
+@app.command()
+def evaluate(
+    model: Annotated[str, typer.Argument(help="NAME or NAME:VERSION in the store.")],
+    data: Annotated[Path, typer.Argument(help="Labelled images: a folder of class folders, or a CSV.")],
+    out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
+) -> None:
+    """Measure a stored classifier on labelled images it has not seen."""
+    with plain_errors():
+        from training.measuring import measure
+
+        measure(store.get(model), data, out)
+
+
+@app.command()
+def export(
+    model: Annotated[str, typer.Argument(help="NAME or NAME:VERSION in the store.")],
+    path: Annotated[Path, typer.Argument(help="File or folder to write to.")] = Path(),
+) -> None:
+    """Write a stored classifier to one file, for another store or `bentoml models import`."""
+    with plain_errors():
+        from models.archive import export_archive
+
+        console.print(f"Wrote {export_archive(model, path)}", highlight=False)
+
+
+@app.command("import")
+def import_(
+    file: Annotated[Path, typer.Argument(help="A .bentomodel, or a Keras model: .keras or legacy .h5.")],
+    name: Annotated[str | None, typer.Option(help="Name in the store; needed for a Keras model.")] = None,
+    labels: Annotated[
+        Path | None, typer.Option(help="Text file with one label a line, in the order of the outputs.")
+    ] = None,
+    backbone: Annotated[str, typer.Option(help="The network that a Keras model is made of.")] = _DEFAULTS.backbone,
+) -> None:
+    """Store a classifier from another store, or an existing Keras model."""
+    with plain_errors():
+        if file.suffix == ".bentomodel":
+            from models.archive import import_archive
+
+            stored = import_archive(file)
+        else:
+            if name is None or labels is None:
+                raise BadParameter("A Keras model needs a name and labels. Give --name and --labels.")
+            from training.importing import import_keras, read_labels
+
+            stored = import_keras(file, name, read_labels(labels), backbone)
+        console.print(f"Stored {stored.tag}. Serve it with `catseye serve`.", highlight=False)
 
 
 if __name__ == "__main__":

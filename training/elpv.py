@@ -87,7 +87,7 @@ def _install(folder: Path) -> None:
 
 def _download(folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--dest", str(folder), f"{PACKAGE}=={VERSION}"]
+    command += ["--only-binary", ":all:", "--no-input", "--dest", str(folder), f"{PACKAGE}=={VERSION}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
     wheels = list(folder.glob("*.whl"))
     if done.returncode or not wheels:

@@ -15,13 +15,12 @@ from typing import Literal, TypeVar
 
 import keras
 import numpy as np
-import openvino
 import tensorflow
 from numpy.typing import NDArray
 
 from models.errors import StoreError
-from models.export import no_telemetry
 from models.files import replace_whole, write_whole
+from models.telemetry import load_openvino, no_telemetry
 from training.config import Mirror, catseye_home
 from training.cut import Cut
 from training.dataset import Sample, load_batch
@@ -137,6 +136,7 @@ def room_for(cut: Cut, images: int) -> bool:
 
 def compiled(model: keras.Model) -> Callable[[Iterator[NDArray[np.uint8]]], Iterator[NDArray[np.float32]]]:
     """The Keras model with one output, compiled by OpenVINO: batches of images -> batches of results, in order."""
+    openvino = load_openvino()
     height, width = model.input_shape[1:3]
     signature = tensorflow.TensorSpec((None, height, width, 3), tensorflow.uint8)
     forward = tensorflow.function(lambda images: model(images, training=False), input_signature=[signature])

@@ -17,9 +17,12 @@ from models.classifier import Classifier, head_arrays
 from models.export import export_openvino
 from models.runtime import Runtime, open_runtime
 from models.store import HEAD_FILE, KERAS_FILE, StoredModel
+from training.activations import activations
 from training.checkpoint import Progress
 from training.dataset import Dataset, Sample, labels_of, load_batch
 from training.evaluation import evaluate, fit_temperature, reference
+from training.progress import console
+from training.report import PLOTS_FOLDER, REPORT_FILE, Report, write_report
 from training.runs import mark_done
 from training.summary import show
 
@@ -59,9 +62,16 @@ def keep(outcome: Outcome) -> StoredModel:
     folder = outcome.folder / "model"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    card = _draft(outcome, _export(outcome.classifier, folder))
-    card, logits = _measure(card, folder, outcome.dataset)
-
+    card = _draft(outcome, export_files(outcome.classifier, folder))
+    runtime = open_runtime(StoredModel(card.name, "draft", folder, card), hint="throughput")
+    try:
+        card, logits = _measure(card, runtime, outcome.dataset)
+        _report(outcome, card, logits, runtime)
+    finally:
+        runtime.close()
+    shutil.copy(outcome.folder / REPORT_FILE, folder)
+    if (outcome.folder / PLOTS_FOLDER).is_dir():
+        shutil.copytree(outcome.folder / PLOTS_FOLDER, folder / PLOTS_FOLDER)
     if card.metrics is not None:
         show(card.metrics, card.labels)
     stored = store.save(card, lambda target: shutil.copytree(folder, target, dirs_exist_ok=True))
@@ -70,7 +80,23 @@ def keep(outcome: Outcome) -> StoredModel:
     return stored
 
 
-def _export(classifier: Classifier, folder: Path) -> Export:
+def _report(outcome: Outcome, card: Card, logits: Floats, runtime: Runtime) -> None:
+    kernel, bias = head_arrays(outcome.classifier)
+    report = Report(
+        card=card,
+        dataset=outcome.dataset,
+        samples=outcome.dataset.test,
+        logits=logits,
+        phases=outcome.phases,
+        notes=outcome.notes,
+        activation=activations(runtime, card, kernel, bias),
+    )
+    path = write_report(outcome.folder, report)
+    console.print(f"Report: {path}", highlight=False)
+
+
+def export_files(classifier: Classifier, folder: Path) -> Export:
+    """Fill a model's folder: the Keras file, the head as arrays, and the OpenVINO export that is returned."""
     classifier.model.save(folder / KERAS_FILE)
     kernel, bias = head_arrays(classifier)
     np.savez(folder / HEAD_FILE, kernel=kernel, bias=bias)
@@ -97,13 +123,9 @@ def _draft(outcome: Outcome, export: Export) -> Card:
     )
 
 
-def _measure(card: Card, folder: Path, dataset: Dataset) -> tuple[Card, Floats]:
+def _measure(card: Card, runtime: Runtime, dataset: Dataset) -> tuple[Card, Floats]:
     """The card with temperature, metrics and reference, and the test images' logits."""
-    runtime = open_runtime(StoredModel(card.name, "draft", folder, card), hint="throughput")
-    try:
-        held, logits = (logits_of(runtime, part, card) for part in (dataset.validation, dataset.test))
-    finally:
-        runtime.close()
+    held, logits = (logits_of(runtime, part, card) for part in (dataset.validation, dataset.test))
     temperature = fit_temperature(held, labels_of(dataset.validation)) if len(held) else 1.0
     if not len(logits):
         return card.model_copy(update={"temperature": temperature}), logits

@@ -6,7 +6,6 @@ import pytest
 from models.errors import BadData
 from training import elpv
 
-
 TABLE = "images/cell0001.png  0.3333333333333333  mono\nimages/cell0002.png 1.0 poly\n"
 
 

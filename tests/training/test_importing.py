@@ -1,0 +1,75 @@
+import keras
+import numpy as np
+import pytest
+
+from models.classifier import load_classifier
+from models.errors import BadData
+from models.runtime import open_runtime, softmax
+from training.importing import import_keras, read_labels
+
+LABELS = ("고양이", "dog", "bird")
+
+
+@pytest.fixture(autouse=True)
+def _homes(monkeypatch, tmp_path):
+    monkeypatch.setenv("CATSEYE_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+
+
+def users_model(*extra):
+    """As Keras's own guide makes it: a nested network, pooling, dropout, dense with softmax."""
+    keras.utils.set_random_seed(1)
+    base = keras.applications.MobileNetV2(input_shape=(64, 64, 3), include_top=False, weights=None)
+    inputs = keras.Input((64, 64, 3))
+    x = base(inputs, training=False)
+    x = keras.layers.Dropout(0.3)(keras.layers.GlobalAveragePooling2D()(x))
+    for layer in extra:
+        x = layer(x)
+    return keras.Model(inputs, keras.layers.Dense(3, activation="softmax")(x))
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_an_existing_model_answers_as_before(tmp_path, suffix):
+    model = users_model()
+    path = tmp_path / f"cats{suffix}"
+    model.save(path)
+    stored = import_keras(path, "cats", LABELS, "mobilenet_v2")
+    images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
+    wanted = model.predict(keras.applications.mobilenet_v2.preprocess_input(images.astype(np.float32)), verbose=0)
+    runtime = open_runtime(stored)
+    np.testing.assert_allclose(softmax(runtime.run(images)["logits"]), wanted, atol=1e-3)
+    assert stored.card.labels == LABELS
+    assert len(stored.card.taps) == 7
+    assert load_classifier(stored.keras_path, stored.card).classes == 3
+
+
+def test_code_and_other_heads_are_refused(tmp_path):
+    for extra, reason in (
+        (keras.layers.Lambda(lambda x: x), "'Lambda', which holds code"),
+        (keras.layers.Dense(8), "not understood"),
+        (keras.layers.LayerNormalization(), "LayerNormalization"),
+    ):
+        path = tmp_path / "model.keras"
+        users_model(extra).save(path)
+        with pytest.raises(BadData, match=reason):
+            import_keras(path, "cats", LABELS, "mobilenet_v2")
+
+
+def test_what_is_no_model_or_has_other_labels_says_so(tmp_path):
+    path = tmp_path / "model.keras"
+    path.write_bytes(b"no model")
+    with pytest.raises(BadData, match="holds no Keras model"):
+        import_keras(path, "cats", LABELS, "mobilenet_v2")
+    users_model().save(path)
+    with pytest.raises(BadData, match="Check the number of labels"):
+        import_keras(path, "cats", (*LABELS, "fish"), "mobilenet_v2")
+
+
+def test_labels_are_lines(tmp_path):
+    path = tmp_path / "labels.txt"
+    path.write_text("\ufeffcat\n\n 개 \n", "utf-8")
+    assert read_labels(path) == ("cat", "개")
+    path.write_text("cat\ncat\n")
+    with pytest.raises(BadData, match="two or more different"):
+        read_labels(path)

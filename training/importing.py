@@ -1,0 +1,158 @@
+"""``catseye import``: an existing Keras classifier becomes a stored one, with taps, exports and a card.
+
+Nothing of the file is run: its layers are only read as data, and its weights go into catseye's own graph of
+the same network. So a file with Lambda layers or pickled code is refused, and so is a head other than global
+average pooling, dropout and one dense layer.
+"""
+
+import io
+import json
+import shutil
+import zipfile
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from models import store
+from models.card import Card
+from models.classifier import LOGITS, Classifier, HeadSpec, build_classifier
+from models.errors import BadData
+from models.files import sha256_of
+from models.store import StoredModel, check_name
+from models.weights import load_weights
+from training.config import catseye_home
+from training.keep import export_files, versions
+
+_HEAD = {"GlobalAveragePooling2D", "Dropout", "Dense", "Activation", "Softmax"}
+_BROKEN = (OSError, KeyError, ValueError, TypeError, AttributeError, zipfile.BadZipFile)
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """One label a line, in the order of the outputs."""
+    try:
+        labels = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadData(f"The labels in {path} cannot be read. Give a text file in UTF-8 with one a line.") from error
+    if len(set(labels)) != len(labels) or len(labels) < 2:
+        raise BadData(f"{path} does not hold two or more different labels. Write one a line.")
+    return labels
+
+
+def import_keras(path: Path, name: str, labels: tuple[str, ...], backbone: str) -> StoredModel:
+    """Store the classifier in a ``.keras`` or legacy ``.h5`` file; BadData says what in it is not understood."""
+    check_name(name)
+    config = _config(path)
+    layers = list(_layers(config))
+    _refuse_code(path, layers)
+    classifier = build_classifier(
+        backbone, len(labels), input_size=_input_size(path, layers), head=HeadSpec(dropout=0.0)
+    )
+    _refuse_other_heads(path, config, classifier)
+    provenance = load_weights(classifier, str(path))
+    kernel, bias = _dense(path, (classifier.head.embedding_size, len(labels)))
+    classifier.model.get_layer(LOGITS).set_weights([kernel, bias])
+    folder = catseye_home() / "imports" / sha256_of(path)[:16]
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir(parents=True)
+    try:
+        card = Card(
+            name=name,
+            labels=labels,
+            backbone=classifier.backbone.name,
+            input_size=classifier.input_size,
+            weights=provenance,
+            settings={"imported": path.name},
+            taps=classifier.taps,
+            head=classifier.head,
+            exports=(export_files(classifier, folder),),
+            parameters=classifier.model.count_params(),
+            versions=versions(),
+        )
+        return store.save(card, lambda target: shutil.copytree(folder, target, dirs_exist_ok=True))
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _config(path: Path) -> dict[str, Any]:
+    """The model's configuration as data."""
+    try:
+        if zipfile.is_zipfile(path):
+            with zipfile.ZipFile(path) as archive:
+                text = archive.read("config.json")
+        else:
+            with h5py.File(path, "r") as file:
+                text = file.attrs["model_config"]
+        found = json.loads(text)
+        found["config"]["layers"]
+    except _BROKEN as error:
+        raise BadData(
+            f"{path} holds no Keras model with its layers. Save the whole model as .keras or .h5, not its weights."
+        ) from error
+    return dict(found)
+
+
+def _layers(config: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """Every layer, those of nested models included."""
+    for layer in config.get("config", {}).get("layers", ()):
+        yield layer
+        yield from _layers(layer)
+
+
+def _refuse_code(path: Path, layers: list[dict[str, Any]]) -> None:
+    for layer in layers:
+        kind, module = str(layer.get("class_name")), str(layer.get("module") or "keras.layers")
+        if "Lambda" in kind or layer.get("registered_name") not in (None, kind) or not module.startswith("keras"):
+            raise BadData(
+                f"{path} has a layer of kind {kind!r}, which holds code. Only Keras's own layers are imported; "
+                "rebuild the model without it."
+            )
+
+
+def _input_size(path: Path, layers: list[dict[str, Any]]) -> tuple[int, int]:
+    settings: dict[str, Any] = next((layer["config"] for layer in layers if layer.get("class_name") == "InputLayer"), {})
+    shape: list[Any] = settings.get("batch_shape") or settings.get("batch_input_shape") or []
+    if len(shape) != 4 or not all(isinstance(side, int) for side in shape[1:3]):
+        raise BadData(f"{path} does not say how large its images are. Save it with a fixed input size.")
+    return shape[1], shape[2]
+
+
+def _refuse_other_heads(path: Path, config: Mapping[str, Any], classifier: Classifier) -> None:
+    """Besides the network there may be pooling, dropout and one dense layer."""
+    own = {layer.name for layer in classifier.model.layers}
+    dense = 0
+    for layer in config["config"]["layers"]:
+        kind, name = str(layer.get("class_name")), str(layer["config"].get("name"))
+        if name in own or kind in ("InputLayer", "Functional"):
+            continue
+        dense += kind == "Dense"
+        if kind not in _HEAD or dense > 1:
+            raise BadData(
+                f"{path} has a layer {name!r} ({kind}) beside the network, which is not understood. Its head must be "
+                "global average pooling, dropout and one dense layer, and its pixels as the network's own "
+                "preprocess_input makes them."
+            )
+
+
+def _dense(path: Path, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Kernel and bias of the layer with that kernel's shape."""
+    try:
+        source = io.BytesIO(zipfile.ZipFile(path).read("model.weights.h5")) if zipfile.is_zipfile(path) else path
+        found: list[h5py.Group] = []
+
+        def look(_: str, item: object) -> None:
+            if isinstance(item, h5py.Dataset) and item.shape == shape:
+                found.append(item.parent)
+
+        with h5py.File(source, "r") as file:
+            file.visititems(look)
+            parts = [np.asarray(part, np.float32) for part in found[0].values()]
+    except (*_BROKEN, IndexError) as error:
+        raise BadData(
+            f"{path} has no dense layer from {shape[0]} features to {shape[1]} labels. Check the number of labels."
+        ) from error
+    kernel = next(part for part in parts if part.shape == shape)
+    bias = next((part for part in parts if part.shape == (shape[1],)), np.zeros(shape[1], np.float32))
+    return kernel, bias

@@ -1,0 +1,56 @@
+"""``catseye evaluate``: the figures of a stored classifier, made anew on other labelled images."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from models.errors import BadData
+from models.runtime import open_runtime
+from models.store import StoredModel
+from training.activations import activations
+from training.dataset import Dataset, Fractions, labels_of, read_dataset
+from training.evaluation import evaluate
+from training.keep import logits_of
+from training.progress import console
+from training.report import Report, write_report
+from training.summary import show
+
+
+def measure(model: StoredModel, data: Path, out: Path | None = None) -> Report:
+    """Print the figures on all images of ``data`` that are not known to have trained the model; report to ``out``.
+
+    A data set with a test part of its own is measured on that part. Raises BadData where a label is unknown to
+    the model.
+    """
+    dataset = aligned(read_dataset(data, fractions=Fractions(validation=0, test=0)), model.card.labels)
+    samples = dataset.test or dataset.samples
+    runtime = open_runtime(model, hint="throughput")
+    try:
+        logits = logits_of(runtime, samples, model.card)
+        metrics = evaluate(logits, labels_of(samples), model.card.labels, model.card.temperature)
+        if model.card.data is not None and model.card.data.sha256 == dataset.fingerprint.sha256:
+            console.print("Note: these are the images of the training run; its test figures are on the card.")
+        show(metrics, model.card.labels)
+        report = Report(
+            card=model.card.model_copy(update={"metrics": metrics}),
+            dataset=dataset,
+            samples=samples,
+            logits=logits,
+            activation=activations(runtime, model.card, *model.head()),
+        )
+        if out is not None:
+            console.print(f"Report: {write_report(out, report)}", highlight=False)
+    finally:
+        runtime.close()
+    return report
+
+
+def aligned(dataset: Dataset, labels: tuple[str, ...]) -> Dataset:
+    """The data set with the model's labels and their indices."""
+    unknown = sorted(set(dataset.labels) - set(labels))
+    if unknown:
+        raise BadData(
+            f"The model knows no label {unknown[0]!r}; it knows {', '.join(labels)}. Rename or remove that class."
+        )
+    index = [labels.index(label) for label in dataset.labels]
+    samples = tuple(replace(sample, label=index[sample.label], target=None) for sample in dataset.samples)
+    return replace(dataset, labels=labels, samples=samples)
