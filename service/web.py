@@ -16,6 +16,8 @@ from service.schemas import PROBLEMS, Problem
 from service.settings import Settings
 
 PAGE = Path(__file__).parent / "page"
+REFERENCE = "fastapi_offline"
+"""Distribution that carries Swagger UI, so that ``/docs`` works without the web."""
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
     "font-src 'self'; media-src 'self' blob:; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -38,6 +40,8 @@ def create_web(settings: Settings) -> FastAPI:
         app.include_router(room.router)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     app.add_api_route("/", _index, include_in_schema=False)
+    app.mount("/docs/assets", StaticFiles(packages=[(REFERENCE, "static")]), name="reference")
+    app.add_api_route("/docs", _reference, include_in_schema=False)
     app.add_middleware(_PageHeaders)
     if settings.cors_origins:
         app.add_middleware(
@@ -70,6 +74,10 @@ def _describe_problems(app: FastAPI) -> None:
 
 async def _index() -> FileResponse:
     return FileResponse(PAGE / "index.html")
+
+
+async def _reference() -> FileResponse:
+    return FileResponse(PAGE / "docs.html")
 
 
 class _PageHeaders:

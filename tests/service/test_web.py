@@ -40,3 +40,13 @@ def test_importing_the_service_loads_no_tensorflow_and_no_training():
     code = f"import service.app, service.cli, sys; print([name for name in {unwanted} if name in sys.modules])"
     found = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert found.stdout.splitlines()[-1] == "[]"
+
+
+def test_the_reference_brings_all_it_needs_and_nothing_inline():
+    client = TestClient(create_web(Settings()))
+    page = client.get("/docs").text
+    assert "<script>" not in page
+    assert "//" not in page
+    for part in ("/docs/assets/swagger-ui.css", "/docs/assets/swagger-ui-bundle.js", "/page/docs.js"):
+        assert part in page
+        assert client.get(part).status_code == 200
