@@ -8,7 +8,7 @@ from pathlib import Path
 from models import store
 from models.errors import CatseyeError
 from models.store import StoredModel
-from training.config import TrainSettings, catseye_home
+from training.config import TrainSettings, catseye_home, quiet_tensorflow
 from training.elpv import CAVEAT, LICENCE, TEST_CELLS, Cell, fetch_cells, write_table
 from training.progress import console
 from training.summary import show
@@ -30,6 +30,7 @@ _SURE = {0.0: 0.02, 1 / 3: 0.25, 2 / 3: 0.75, 1.0: 0.98}
 
 def main() -> int:
     """Make sure that the demo's classifier is in the store; the process's exit status."""
+    quiet_tensorflow()
     try:
         stored = existing() or train_demo()
     except CatseyeError as error:

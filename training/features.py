@@ -139,7 +139,9 @@ def compiled(model: keras.Model) -> Callable[[Iterator[NDArray[np.uint8]]], Iter
     openvino = load_openvino()
     height, width = model.input_shape[1:3]
     signature = tensorflow.TensorSpec((None, height, width, 3), tensorflow.uint8)
-    forward = tensorflow.function(lambda images: model(images, training=False), input_signature=[signature])
+    forward = tensorflow.function(
+        lambda images: model(images, training=False), input_signature=[signature], autograph=False
+    )
     settings = {"PERFORMANCE_HINT": "THROUGHPUT", "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
     with no_telemetry():
         network = openvino.compile_model(openvino.convert_model(forward.get_concrete_function()), "CPU", settings)

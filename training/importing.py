@@ -112,7 +112,8 @@ def _refuse_code(path: Path, layers: list[dict[str, Any]]) -> None:
 
 
 def _input_size(path: Path, layers: list[dict[str, Any]]) -> tuple[int, int]:
-    settings: dict[str, Any] = next((layer["config"] for layer in layers if layer.get("class_name") == "InputLayer"), {})
+    inputs = [layer["config"] for layer in layers if layer.get("class_name") == "InputLayer"]
+    settings: dict[str, Any] = inputs[0] if inputs else {}
     shape: list[Any] = settings.get("batch_shape") or settings.get("batch_input_shape") or []
     if len(shape) != 4 or not all(isinstance(side, int) for side in shape[1:3]):
         raise BadData(f"{path} does not say how large its images are. Save it with a fixed input size.")
