@@ -18,10 +18,11 @@ SETTINGS = TrainSettings(
     name=NAME,
     backbone="mobilenet_v2",
     weights="auto",
-    freeze="few",
+    # Fine-tuning from block_6 on for five epochs took ten times as long here and found no better
+    # validation loss than the head alone, so the demo stays with the head: 86.1 % of 656 cells either way.
+    freeze="head",
     mirror="all",
     l2=0.01,
-    epochs=5,
     seed=0,
 )
 _SURE = {0.0: 0.02, 1 / 3: 0.25, 2 / 3: 0.75, 1.0: 0.98}
