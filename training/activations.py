@@ -1,4 +1,8 @@
-"""Where in an image the network sees a label: class activation maps of samples, through the serving runtime."""
+"""Where in an image the network sees a label: class activation maps of samples, through the serving runtime.
+
+The maps are those that the service draws: the label's class activation less the average of the other labels'
+ones, biases included, since only differences between logits decide. Their mean is the label's lead.
+"""
 
 from collections.abc import Callable
 
@@ -23,6 +27,7 @@ def activations(runtime: Runtime, card: Card, kernel: Floats, bias: Floats) -> C
     if not card.head.pools:
         return None
     taps = tuple(dict.fromkeys(pool.tap for pool in card.head.pools))
+    over, lead = _over_the_others(kernel), _over_the_others(bias)
     latest: dict[str, dict[int, Floats]] = {}
 
     def maps_of(sample: Sample) -> dict[int, Floats]:
@@ -34,4 +39,13 @@ def activations(runtime: Runtime, card: Card, kernel: Floats, bias: Floats) -> C
             latest[sample.sha256] = {tap: found[f"tap_{tap}"][0] for tap in taps}
         return latest[sample.sha256]
 
-    return lambda sample, label: class_activation(maps_of(sample), kernel, bias, card.head, label)
+    return lambda sample, label: class_activation(maps_of(sample), over, lead, card.head, label) + lead[label]
+
+
+def _over_the_others(columns: Floats) -> Floats:
+    """Each class's column (last axis) less the mean of the other classes' columns."""
+    classes = columns.shape[-1]
+    wide = columns.astype(np.float64)
+    others = (wide.sum(axis=-1, keepdims=True) - wide) / (classes - 1)
+    over: Floats = (wide - others).astype(np.float32)
+    return over

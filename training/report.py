@@ -141,10 +141,11 @@ def _shown(report: Report, sample: Sample, predicted: NDArray[np.float64]) -> Sh
         image = pictures.picture(sample.path.read_bytes())
     except OSError:
         return None
-    asked = (top,) if top == sample.label else (top, sample.label)
+    # Of two labels, one map is the other's negative.
+    asked = (top,) if top == sample.label or len(labels) == 2 else (top, sample.label)
     found = [(label, report.activation(sample, label)) for label in asked] if report.activation else []
     maps = [(label, m) for label, m in found if m is not None]
-    limit = max((float(np.abs(m).max()) for _, m in maps), default=1.0)
+    limit = max((pictures.full_colour(m) for _, m in maps), default=None)
     return Shown(
         name=normal(sample.path.name),
         true=labels[sample.label],

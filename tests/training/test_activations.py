@@ -7,8 +7,8 @@ from tests.training.folders import picture, put
 from training.activations import activations
 from training.dataset import Sample
 
-KERNEL = np.array([[1.0, -1.0], [0.5, 0.0], [-2.0, 1.0]], np.float32)
-BIAS = np.array([0.1, -0.2], np.float32)
+KERNEL = np.array([[1.0, -1.0, 0.2], [0.5, 0.0, 0.7], [-2.0, 1.0, 0.3]], np.float32)
+BIAS = np.array([0.1, -0.2, 0.4], np.float32)
 
 
 class Colours:
@@ -25,7 +25,7 @@ class Colours:
 def card(head):
     return Card(
         name="x",
-        labels=("a", "b"),
+        labels=("a", "b", "c"),
         backbone="cnn",
         input_size=(16, 16),
         weights=WeightsProvenance(source="none", detail=""),
@@ -34,15 +34,15 @@ def card(head):
     )
 
 
-def test_a_map_sums_up_to_the_logit(tmp_path):
+def test_the_mean_of_a_map_is_the_lead_over_the_other_labels(tmp_path):
     sample = Sample(path=put(tmp_path / "a.png", picture(0)), label=0, sha256="0", split="test")
     network = Colours()
     head = Head(pools=(Pool(tap=0, start=0, stop=3),), embedding_size=3)
     activation = activations(network, card(head), KERNEL, BIAS)
-    pixels = decode(sample.path.read_bytes()).astype(np.float32)
-    for label in (0, 1):
-        logit = pixels.mean(axis=(0, 1)) @ KERNEL[:, label] + BIAS[label]
-        assert activation(sample, label).mean() + BIAS[label] == pytest.approx(logit, rel=1e-4)
+    logits = decode(sample.path.read_bytes()).astype(np.float64).mean(axis=(0, 1)) @ KERNEL + BIAS
+    for label in (0, 1, 2):
+        lead = logits[label] - np.delete(logits, label).mean()
+        assert activation(sample, label).mean() == pytest.approx(lead, rel=1e-4)
     assert network.runs == 1
 
 

@@ -5,7 +5,7 @@ import numpy as np
 from PIL import Image
 
 from tests.images import jpeg, photograph
-from training.pictures import jpeg_uri, overlay, picture
+from training.pictures import full_colour, jpeg_uri, overlay, picture
 
 
 def test_a_picture_keeps_its_proportions():
@@ -29,6 +29,13 @@ def test_a_common_limit_makes_maps_comparable():
     grey = image.mean(axis=2, keepdims=True)
     assert np.abs(common - grey).mean() < 3 < np.abs(own - grey).mean()
     assert overlay(image, np.zeros((2, 2), np.float32)).shape == image.shape
+
+
+def test_one_hot_place_does_not_wash_out_the_rest():
+    activation = np.full((40, 40), 0.5, np.float32)
+    activation[3, 3] = 50.0
+    assert full_colour(activation) < 5.0
+    assert full_colour(np.eye(7, dtype=np.float32)) > 0.5
 
 
 def test_addresses_hold_the_picture():
