@@ -2,7 +2,7 @@
 import { asked, chosenImage, state } from "./state.js";
 import { pathOf, postImage, postImages } from "./api.js";
 import { modelChoice } from "./choose.js";
-import { failure, h, milliseconds, percent } from "./dom.js";
+import { failure, fill, h, milliseconds, percent } from "./dom.js";
 import { t } from "./i18n.js";
 import { drawSample, SAMPLES } from "./samples.js";
 
@@ -28,7 +28,7 @@ function paste(event) {
 
 function render() {
   if (!root) return;
-  root.replaceChildren(
+  fill(root,
     h("h2", {}, t("classify.title")),
     h("p.faint", {}, t("classify.about")),
     dropZone(),

@@ -21,6 +21,13 @@ export function h(name, attributes = {}, ...children) {
   return element;
 }
 
+/** Put children in the place of the old ones; null and false are left out, and the focus stays where it was. */
+export function fill(parent, ...children) {
+  const kept = parent.contains(document.activeElement) ? document.activeElement.dataset.keep : undefined;
+  parent.replaceChildren(...children.flat(Infinity).filter((child) => child !== null && child !== undefined && child !== false));
+  if (kept) parent.querySelector(`[data-keep="${CSS.escape(kept)}"]`)?.focus();
+}
+
 /** A number in the page's language, with so many digits after the point at most. */
 export function number(value, digits = 0) {
   return new Intl.NumberFormat(language(), { maximumFractionDigits: digits }).format(value);
@@ -38,7 +45,7 @@ export function milliseconds(value) {
 
 /** A labelled choice. `options` are [value, text] pairs. */
 export function choice(label, options, value, onchange) {
-  const select = h("select", { onchange: (event) => onchange(event.target.value) },
+  const select = h("select", { "data-keep": label, onchange: (event) => onchange(event.target.value) },
     options.map(([key, text]) => h("option", { value: String(key), selected: String(key) === String(value) }, text)));
   return h("label", {}, label, select);
 }

@@ -1,7 +1,7 @@
 // Look inside: the network as a strip of taps, a layer's channels as a picture, and where a label comes from.
 import { postImage } from "./api.js";
 import { modelChoice } from "./choose.js";
-import { choice, failure, h, number, percent } from "./dom.js";
+import { choice, failure, fill, h, number, percent } from "./dom.js";
 import { t } from "./i18n.js";
 import { mountOverlay } from "./overlay.js";
 import { drawSample } from "./samples.js";
@@ -31,7 +31,7 @@ function render() {
   if (!root) return;
   const layer = h("section.card.layer", { "aria-live": "polite", "aria-label": t("inside.layer") });
   const overlay = h("section.card", { "aria-label": t("inside.overlay") });
-  root.replaceChildren(
+  fill(root,
     h("h2", {}, t("inside.title")),
     h("p.faint", {}, t("inside.about")),
     modelChoice(render),
@@ -58,7 +58,7 @@ function imageChoice() {
 function strip(layer) {
   const { input_size: [height, width], taps, labels } = currentVariant().card;
   const buttons = taps.map((tap) => h("li", {}, h("button", {
-    type: "button", "data-tap": tap.name, "aria-pressed": "false",
+    type: "button", "data-tap": tap.name, "data-keep": tap.name, "aria-pressed": "false",
     onclick: () => { open.channels = TILES; showLayer(layer, tap); },
   }, tap.name, h("small", {}, `${tap.shape.join(" × ")}`), h("small", {}, t("inside.stride", { stride: tap.stride })))));
   return h("ol.strip", { tabindex: "0", "aria-label": t("inside.strip") },

@@ -1,6 +1,6 @@
 // The lab: the lecture's convolution, padding, stride and pooling on numbers that can be changed, step by step.
 import { getJson, postJson } from "./api.js";
-import { choice, failure, h } from "./dom.js";
+import { choice, failure, fill, h } from "./dom.js";
 import { t } from "./i18n.js";
 import { fromRequest, resized, toRequest } from "./lab_state.js";
 import { inputGrids, outputGrids, spelled } from "./lab_grids.js";
@@ -66,18 +66,15 @@ function change(values) {
 function render(failed) {
   if (!root) return;
   const about = presets.find((one) => one.name === preset);
-  const focused = document.activeElement?.dataset?.cell;
-  root.replaceChildren(
+  fill(root,
     h("h2", {}, t("lab.title")),
     h("div.row", {}, choice(t("lab.preset"), presets.map((one) => [one.name, t(`preset.${one.name}`, {}, one.title)]), preset, choosePreset)),
     h("p.faint", {}, t(`preset.${preset}.about`, {}, about.about)),
     controls(),
     failed ? failure(failed) : null,
-    h("div#board", {}),
+    board(),
     photoSection(lab, (kernel) => change({ kernels: [[kernel]], planes: lab.planes.slice(0, 1) })),
   );
-  drawBoard();
-  if (focused) root.querySelector(`[data-cell="${focused}"]`)?.focus();
 }
 
 function controls() {
@@ -103,8 +100,13 @@ function newKernels(side) {
   return old.map((kernel) => resized(kernel, side));
 }
 
-function drawBoard() {
-  const board = root?.querySelector("#board");
+function board() {
+  const element = h("div#board");
+  drawBoard(element);
+  return element;
+}
+
+function drawBoard(board) {
   if (!board || !answer) return;
   const steps = allSteps();
   const step = steps[place];
@@ -112,7 +114,7 @@ function drawBoard() {
     where.plane[where.row][where.column] = value;
     compute();
   };
-  board.replaceChildren(stepper(steps.length),
+  fill(board, stepper(steps.length),
     h("p.sum", { role: "status" }, spelled(step, lab)),
     h("div.board", {}, inputGrids(lab, answer, step, edit), h("span.sign", { "aria-hidden": "true" }, "→"),
       outputGrids(answer, step, place)));
@@ -120,9 +122,7 @@ function drawBoard() {
 
 function go(next) {
   place = Math.max(0, Math.min(allSteps().length - 1, next));
-  const focused = document.activeElement?.dataset?.step;
-  drawBoard();
-  if (focused) root.querySelector(`[data-step="${focused}"]`)?.focus();
+  drawBoard(root?.querySelector("#board"));
 }
 
 function play() {
@@ -141,10 +141,10 @@ function play() {
 }
 
 function stepper(count) {
-  const button = (name, sign, onclick) => h("button", { type: "button", "data-step": name, "aria-label": t(`lab.${name}`), title: t(`lab.${name}`), onclick }, sign);
-  const slider = h("input", { type: "range", min: "0", max: String(Math.max(0, count - 1)), value: String(place), "data-step": "slider",
+  const button = (name, sign, onclick) => h("button", { type: "button", "data-keep": name, "aria-label": t(`lab.${name}`), title: t(`lab.${name}`), onclick }, sign);
+  const slider = h("input", { type: "range", min: "0", max: String(Math.max(0, count - 1)), value: String(place), "data-keep": "slider",
     "aria-label": t("lab.step"), oninput: (event) => go(Number(event.target.value)) });
-  return h("div.row", {}, button("first", "⏮", () => go(0)), button("previous", "◀", () => go(place - 1)),
-    button("next", "▶", () => go(place + 1)), button("last", "⏭", () => go(count - 1)),
-    button("play", "⏯", play), slider, h("span.faint", {}, t("lab.count", { place: place + 1, count })));
+  return h("div.row", {}, button("first", "|◀", () => go(0)), button("previous", "◀", () => go(place - 1)),
+    button("next", "▶", () => go(place + 1)), button("last", "▶|", () => go(count - 1)),
+    button("play", t("lab.play"), play), slider, h("span.faint", {}, t("lab.count", { place: place + 1, count })));
 }

@@ -31,7 +31,7 @@ function name(key, index, count) {
 const figure = (caption, table) => h("figure", {}, h("figcaption", {}, caption), h("div.wide", {}, table));
 
 function input(value, label, cell, onchange) {
-  return h("input", { type: "number", step: "any", value: String(value), "aria-label": label, "data-cell": cell,
+  return h("input", { type: "number", step: "any", value: String(value), "aria-label": label, "data-keep": cell,
     onchange: (event) => onchange(Number(event.target.value) || 0) });
 }
 

@@ -14,11 +14,12 @@ let readings = [];
 let rates = [];
 let root = null;
 let timer = 0;
+let turn = 0; // of showing; a reading that comes after it was hidden is dropped
 
 export async function show(panel) {
   root = panel;
   readings = [];
-  await poll();
+  await poll(++turn);
 }
 
 export function hide() {
@@ -26,18 +27,18 @@ export function hide() {
   clearTimeout(timer);
 }
 
-async function poll() {
+async function poll(own) {
   try {
     const samples = parse(await getText("/metrics"));
-    if (!root) return;
+    if (!root || own !== turn) return;
     readings = [...readings, { at: performance.now(), samples }].slice(-WINDOW - 1);
     render();
   } catch (error) {
-    if (!root) return;
+    if (!root || own !== turn) return;
     readings = [];
     root.replaceChildren(h("h2", {}, t("live.title")), failure(error));
   }
-  timer = setTimeout(poll, EVERY_MS);
+  timer = setTimeout(() => poll(own), EVERY_MS);
 }
 
 const images = ({ route }) => (route ?? "").startsWith("/v");

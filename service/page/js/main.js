@@ -17,6 +17,7 @@ function wanted() {
 
 async function open(name) {
   const view = await import(`./${name}.js`);
+  if (wanted() !== name) return;
   shown.view?.hide?.();
   for (const [other, tab] of Object.entries(tabs)) {
     tab.setAttribute("aria-selected", String(other === name));
@@ -26,8 +27,10 @@ async function open(name) {
   panel.dataset.view = name;
   shown = { name, view };
   document.title = `${t(`tab.${name}`)} · catseye`;
-  panel.replaceChildren();
-  await view.show(panel);
+  // A room of its own: what a view fetches late must not land in the next one.
+  const room = h("div");
+  panel.replaceChildren(room);
+  await view.show(room);
 }
 
 function listenToTabs() {
@@ -47,8 +50,8 @@ function listenToTabs() {
 function words() {
   translateDocument();
   const button = document.getElementById("language");
-  button.textContent = language() === "en" ? "한국어" : "English";
-  button.lang = language() === "en" ? "ko" : "en";
+  button.textContent = language() === "en" ? "KO" : "EN";
+  button.setAttribute("aria-label", language() === "en" ? "KO: 한국어" : "EN: English");
   const notice = document.getElementById("gone");
   notice.hidden = !isGone();
   notice.replaceChildren(isGone() ? h("span", {}, t("gone.long")) : "");

@@ -1,5 +1,5 @@
 // Models: what each served model says of itself.
-import { h, milliseconds, number, percent } from "./dom.js";
+import { fill, h, milliseconds, number, percent } from "./dom.js";
 import { language, t } from "./i18n.js";
 import { loadModels, state } from "./state.js";
 
@@ -9,7 +9,7 @@ const WORST = 12;
 export async function show(panel) {
   await loadModels().catch(() => {});
   const cards = state.models.flatMap((model) => Object.values(model.variants).map((variant) => card(model, variant)));
-  panel.replaceChildren(h("h2", {}, t("models.title")), h("p.faint", {}, t("models.about")),
+  fill(panel, h("h2", {}, t("models.title")), h("p.faint", {}, t("models.about")),
     cards.length ? h("div.cards", {}, cards) : h("p.error", {}, t("models.none")), refused());
 }
 

@@ -32,7 +32,7 @@ export default {
   "lab.title": "Convolution, by hand", "lab.preset": "Example", "lab.none": "none", "lab.max": "max", "lab.average": "average",
   "lab.image-size": "Image side", "lab.kernel-size": "Kernel", "lab.stride": "Stride", "lab.padding": "Padding",
   "lab.valid": "valid (none)", "lab.same": "same (zeros)", "lab.pooling": "Pooling", "lab.window": "Window", "lab.pool-stride": "Pooling stride",
-  "lab.first": "First step", "lab.previous": "Step back", "lab.next": "Next step", "lab.last": "To the end", "lab.play": "Play or pause", "lab.step": "Step",
+  "lab.first": "First step", "lab.previous": "Step back", "lab.next": "Next step", "lab.last": "To the end", "lab.play": "Play / pause", "lab.step": "Step",
   "lab.count": "step {place} of {count}", "lab.image": "Image", "lab.kernel": "Kernel", "lab.map": "Feature map", "lab.pooled": "Pooled",
   "lab.channel": "no. {number}", "lab.cell": "Image, row {row}, column {column}", "lab.weight": "Kernel, row {row}, column {column}",
   "photo.title": "The same kernel on a photograph", "photo.about": "It runs over the image you classified last, in grey, or over a drawing.",
