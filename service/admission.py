@@ -50,22 +50,32 @@ class Gate:
                 self.retry_after(),
             )
         began = time.monotonic()
-        self._waiting += 1
-        QUEUE_DEPTH.labels(self._name).inc()
-        try:
-            async with asyncio.timeout(max(0.0, deadline - began)):
-                await self._free.acquire()
-        except TimeoutError:
-            raise TimedOut(
-                f"No answer from model {self._name} within the time limit. "
-                "Try again later, or send fewer images at once."
-            ) from None
-        finally:
-            self._waiting -= 1
-            QUEUE_DEPTH.labels(self._name).dec()
+        if began >= deadline:
+            raise self._timed_out()
+        if self._free.locked():
+            await self._wait(deadline - began)
+        else:
+            await self._free.acquire()
         started = time.monotonic()
         try:
             yield started - began
         finally:
             self._free.release()
             self._seconds += _SMOOTHING * (time.monotonic() - started - self._seconds)
+
+    async def _wait(self, seconds: float) -> None:
+        self._waiting += 1
+        QUEUE_DEPTH.labels(self._name).inc()
+        try:
+            async with asyncio.timeout(seconds):
+                await self._free.acquire()
+        except TimeoutError:
+            raise self._timed_out() from None
+        finally:
+            self._waiting -= 1
+            QUEUE_DEPTH.labels(self._name).dec()
+
+    def _timed_out(self) -> TimedOut:
+        return TimedOut(
+            f"No answer from model {self._name} within the time limit. Try again later, or send fewer images at once."
+        )

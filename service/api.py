@@ -13,9 +13,10 @@ from models.image import thumbnail
 from service.edge import scope_note
 from service.feature_maps import MEDIA_TYPES, MapFormat, check_size, find_taps, parse_channels, render
 from service.insight import IMAGE_BODY, ModelQuery, one_image
-from service.metrics import CONTENT_TYPE_LATEST, STAGES, exposition
+from service.metrics import CONTENT_TYPE_LATEST, exposition
 from service.pipeline import Answer, Pipeline
 from service.problem import problem, request_id_of
+from service.query import describe_query, read_query
 from service.registry import describe
 from service.schemas import ClassifyAnswer, ClassifyAnswers, ModelList
 from service.served import Served
@@ -45,11 +46,12 @@ def pipeline_of(request: Request) -> Pipeline:
     tags=["classify"],
     summary="Labels of one or several images",
     response_model=ClassifyAnswer | ClassifyAnswers,
-    openapi_extra=IMAGE_BODY,
+    openapi_extra={**IMAGE_BODY, "parameters": describe_query(ClassifyQuery)},
 )
-async def post_classify(request: Request, query: Annotated[ClassifyQuery, Query()]) -> Response:
+async def post_classify(request: Request) -> Response:
     """Probabilities are calibrated; with several images each gets a result or an error of its own."""
     began = time.perf_counter()
+    query = read_query(ClassifyQuery, request.scope["query_string"])
     pipeline = pipeline_of(request)
     pipeline.begin()
     files = await pipeline.images(request)
@@ -59,7 +61,7 @@ async def post_classify(request: Request, query: Annotated[ClassifyQuery, Query(
     )
     note = scope_note(request)
     note["model"] = served.metric_labels
-    STAGES.labels("receive", served.name, served.variant).observe(received)
+    served.stages["receive"].observe(received)
     if len(files) == 1:
         answer = await pipeline.answer(served, files[0])
         body = _classified(request, served, reason, answer, query.top_k, received, began)
@@ -74,7 +76,7 @@ async def post_classify(request: Request, query: Annotated[ClassifyQuery, Query(
         }
     rendering = time.perf_counter()
     response = Response(orjson.dumps(body), media_type="application/json")
-    STAGES.labels("respond", served.name, served.variant).observe(time.perf_counter() - rendering)
+    served.stages["respond"].observe(time.perf_counter() - rendering)
     return response
 
 

@@ -6,6 +6,7 @@ throughput (docs/decisions).
 """
 
 import logging
+import os
 import sys
 import threading
 from typing import Any, cast
@@ -28,6 +29,15 @@ web.state.drain = drain
 _log = logging.getLogger("catseye")
 
 
+def tracing() -> dict[str, Any]:
+    """BentoML's tracing as its own configuration says; without one, no span is made for nobody.
+
+    Spans that no exporter takes would cost more than all else around a network.
+    """
+    configured = "BENTOML_CONFIG" in os.environ or "tracing" in os.environ.get("BENTOML_CONFIG_OPTIONS", "")
+    return {} if configured else {"excluded_urls": [".*"]}
+
+
 async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
     """The application as a plain callable, for BentoML to hand it every path, unknown ones included."""
     await web(scope, receive, send)
@@ -37,6 +47,7 @@ async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
     name="catseye",
     workers=settings.workers,
     traffic={"timeout": settings.timeout + 30},
+    tracing=tracing(),
     metrics={"enabled": False},  # its series carry the raw path, so that a scan grows them without end
     logging={"access": {"enabled": False}},
 )

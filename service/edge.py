@@ -4,6 +4,7 @@ Pure ASGI around the whole application, so that it sees every request, unknown p
 that a body over the limit is refused at its first byte.
 """
 
+import asyncio
 import hashlib
 import hmac
 import logging
@@ -14,22 +15,27 @@ from typing import Any, Final
 
 import anyio
 import orjson
+from opentelemetry import trace
 from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from models.errors import CatseyeError, Draining, TooLarge, Unauthorized
+from models.errors import BadParameter, CatseyeError, Draining, TimedOut, TooLarge, Unauthorized
+from service import deadline
 from service.drain import Drain
 from service.metrics import IN_FLIGHT, REQUESTS
 from service.problem import problem_response
 from service.settings import Settings
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
 _PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
 _OPEN_PATHS: Final = _PROBES | {"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"}
-_OPEN_PREFIXES: Final = ("/page/",)
+_OPEN_PREFIXES: Final = ("/page/", "/docs/")
 _LINGER_BYTES: Final = 256_000_000
 _LINGER_SECONDS: Final = 5.0
+_GRACE_SECONDS: Final = 0.25
+"""How much later than its deadline a request is cut off that did not notice it by itself."""
 _NO_MODEL: Final = ("", "", "")
 
 log = logging.getLogger("catseye.access")
@@ -41,6 +47,7 @@ class Edge:
     def __init__(self, app: ASGIApp, *, settings: Settings, drain: Drain) -> None:
         self._app = app
         self._max_body = settings.max_body_bytes
+        self._timeout = settings.timeout
         keys = (key.get_secret_value() for key in settings.api_keys)
         self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
         self._drain = drain
@@ -56,14 +63,29 @@ class Edge:
         try:
             refusal = self._refusal(scope, exchange)
             if refusal is None:
-                await self._app(scope, exchange.receive, exchange.send)
+                await self._pass(scope, exchange)
             else:
                 await exchange.refuse(refusal)
         finally:
             IN_FLIGHT.dec()
             exchange.count()
-            if self._access_log:
+            if self._access_log and scope["path"] not in _PROBES:
                 exchange.log()
+
+    async def _pass(self, scope: Scope, exchange: "_Exchange") -> None:
+        """Let the request in, until its deadline: a body that never ends must not hold a place for ever."""
+        try:
+            left = deadline.begin(self._timeout, exchange.headers.get(deadline.HEADER)) - time.monotonic()
+            async with asyncio.timeout(left + _GRACE_SECONDS):
+                await self._app(scope, exchange.receive, exchange.send)
+        except BadParameter as error:
+            await exchange.refuse(error)
+        except TimeoutError:
+            if exchange.started:
+                raise
+            await exchange.refuse(
+                TimedOut("The answer was not ready within the time limit. Try again later, or send less at once.")
+            )
 
     def _refusal(self, scope: Scope, exchange: "_Exchange") -> CatseyeError | None:
         """Why the request is not let in."""
@@ -98,6 +120,7 @@ class _Exchange:
         scope["catseye"] = {"request_id": self.request_id}
         self._began = time.perf_counter()
         self._status = 500
+        self.started = False
         self._read = self._written = 0
 
     async def receive(self) -> Message:
@@ -110,6 +133,7 @@ class _Exchange:
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._status = message["status"]
+            self.started = True
             extra = [(b"x-request-id", self.request_id.encode())]
             if self._status == TooLarge.status:
                 extra.append((b"connection", b"close"))
@@ -154,7 +178,7 @@ class _Exchange:
         line = {
             "time": round(time.time(), 3),
             "request_id": self.request_id,
-            "trace_id": _trace_id(),
+            "trace_id": _trace_id(self.headers.get("traceparent", "")),
             "method": _method(self._scope),
             "route": self._route(),
             "status": self._status,
@@ -185,11 +209,13 @@ def _method(scope: Scope) -> str:
     return method if method in {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"} else "other"
 
 
-def _trace_id() -> str | None:
-    from opentelemetry import trace
-
+def _trace_id(traceparent: str) -> str | None:
+    """The trace that the request belongs to: the tracer's, where one runs, or the client's (W3C Trace Context)."""
     context = trace.get_current_span().get_span_context()
-    return format(context.trace_id, "032x") if context.is_valid else None
+    if context.is_valid:
+        return format(context.trace_id, "032x")
+    found = _TRACEPARENT.fullmatch(traceparent)
+    return found.group(1) if found else None
 
 
 def scope_note(request: Request) -> dict[str, Any]:

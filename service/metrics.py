@@ -41,6 +41,8 @@ STAGES = Histogram(
 BATCH_SIZE = Histogram(
     "catseye_batch_size", "Images in one run of a network.", ("model", "variant", "reason"), buckets=_COUNTS
 )
+CACHE_LOOKUPS = Counter("catseye_cache_lookups_total", "Images looked for in the response cache.", ("result",))
+CACHE_BYTES = Gauge("catseye_cache_bytes", "Size of the response cache.", multiprocess_mode="livesum")
 IN_FLIGHT = Gauge("catseye_requests_in_flight", "Requests being answered.", multiprocess_mode="livesum")
 QUEUE_DEPTH = Gauge("catseye_queue_depth", "Images waiting for a network.", ("model",), multiprocess_mode="livesum")
 REFUSED = Counter("catseye_refused_total", "Requests that got an error, by its code.", ("code",))

@@ -1,11 +1,7 @@
 """From bytes to answers: decode and run in a small pool of threads, one hop for each image."""
 
-import asyncio
-import contextvars
 import os
-import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -16,15 +12,17 @@ from models.card import VariantName
 from models.errors import CatseyeError, Overloaded
 from models.image import Pixels, decode
 from models.runtime import softmax
-from service.metrics import CONFIDENCE, DOWNGRADED, PREDICTIONS, STAGES
+from service import deadline
+from service.cache import Cache
+from service.metrics import DOWNGRADED
 from service.ports import Floats
 from service.registry import Registry
 from service.served import Served
 from service.settings import Settings
 from service.uploads import read_images
+from service.workers import Workers
 
 T = TypeVar("T")
-_deadline: contextvars.ContextVar[float] = contextvars.ContextVar("deadline")
 
 
 @dataclass(frozen=True)
@@ -49,7 +47,8 @@ class Pipeline:
         self._limits = settings.limits
         self._threads = settings.threads or 2 * processors()
         self._streams = settings.streams or processors()
-        self._pool = ThreadPoolExecutor(self._threads, "catseye")
+        self._workers = Workers(self._threads)
+        self._cache = Cache(settings.cache_mb)
         self.registry = Registry(
             self._load, names=settings.models, default=settings.default_model, canary=settings.canary
         )
@@ -58,11 +57,13 @@ class Pipeline:
         from models.store import StoredModel
 
         assert isinstance(stored, StoredModel)  # noqa: S101 - the registry gives nothing else
-        return Served(stored, self._settings, threads=self._threads, streams=self._streams)
+        served = Served(stored, self._settings, threads=self._threads, streams=self._streams)
+        self._workers.grow(served.slots)
+        return served
 
     def close(self) -> None:
         """End the threads and close every model."""
-        self._pool.shutdown(wait=True, cancel_futures=True)
+        self._workers.close()
         self.registry.close()
 
     def ready(self) -> bool:
@@ -98,10 +99,16 @@ class Pipeline:
 
     async def answer(self, served: Served, data: bytes, outputs: Sequence[str] = ("logits",)) -> Answer:
         """Decode one file and run the network on it."""
+        key = self._cache.key(data, served.stored.tag) if self._cache.on and outputs == ("logits",) else None
+        logits = self._cache.get(key) if key is not None else None
+        if logits is not None:
+            return self._answer(served, {"logits": logits}, {"queue": 0.0, "decode": 0.0, "inference": 0.0})
         async with served.gate.enter(self.deadline()) as waited:
             answer = await self._in_thread(lambda: self._work(served, data, outputs))
         answer.seconds["queue"] = waited
-        STAGES.labels("queue", served.name, served.variant).observe(waited)
+        served.stages["queue"].observe(waited)
+        if key is not None:
+            self._cache.put(key, answer.outputs["logits"])
         return answer
 
     def choose(
@@ -126,39 +133,30 @@ class Pipeline:
         return served, None
 
     def begin(self) -> None:
-        """Set the deadline of the request that this task answers."""
-        _deadline.set(time.monotonic() + self._settings.timeout)
+        """Set the deadline of the request that this task answers, unless the edge has."""
+        deadline.begin(self._settings.timeout)
 
     def deadline(self) -> float:
         """When the current request is answered 504 (``time.monotonic``)."""
-        return _deadline.get(time.monotonic() + self._settings.timeout)
+        return deadline.current(self._settings.timeout)
 
     def _work(self, served: Served, data: bytes, outputs: Sequence[str]) -> Answer:
-        began = time.perf_counter()
-        pixels = decode(data, served.card.input_size, self._limits)
-        decoded = time.perf_counter()
-        found = served.run(pixels[None], outputs)
-        ended = time.perf_counter()
-        served.record(ended - began)
-        values = {name: value[0] for name, value in found.items()}
-        probabilities = softmax(values["logits"], served.card.temperature).astype(np.float32)
-        self._count(served, probabilities)
-        seconds = {"decode": decoded - began, "inference": ended - decoded}
-        for stage, value in seconds.items():
-            STAGES.labels(stage, served.name, served.variant).observe(value)
-        return Answer(values, probabilities, seconds)
+        size, limits = served.card.input_size, self._limits
+        return self._answer(served, *served.answer(lambda: decode(data, size, limits), outputs))
 
-    def _count(self, served: Served, probabilities: Floats) -> None:
+    def _answer(self, served: Served, outputs: dict[str, Floats], seconds: dict[str, float]) -> Answer:
+        probabilities = softmax(outputs["logits"], served.card.temperature).astype(np.float32)
         top = int(probabilities.argmax())
-        label, confidence = served.card.labels[top], float(probabilities[top])
-        PREDICTIONS.labels(*served.metric_labels, label).inc()
-        CONFIDENCE.labels(served.name, served.variant).observe(confidence)
+        confidence = float(probabilities[top])
+        served.tops[top].inc()
+        served.confidence.observe(confidence)
         if served.drift is not None:
-            served.drift.add(label, confidence)
+            served.drift.add(served.card.labels[top], confidence)
+        return Answer(outputs, probabilities, seconds)
 
     async def _in_thread(self, work: Callable[[], T]) -> T:
         try:
-            return await asyncio.get_running_loop().run_in_executor(self._pool, work)
+            return await self._workers.run(work)
         except CatseyeError:
             raise
         except MemoryError:

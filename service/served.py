@@ -8,17 +8,20 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from prometheus_client import Counter, Histogram
 
 from models.card import Card, VariantName
 from models.runtime import Runtime, open_runtime
 from models.store import StoredModel
 from service.admission import Gate
+from service.batching import Batcher, Reason
 from service.drift import DriftWatch
-from service.metrics import MODEL_INFO
+from service.metrics import BATCH_SIZE, CONFIDENCE, MODEL_INFO, PREDICTIONS, STAGES
 from service.ports import Floats, Pixels
 from service.settings import Settings
 
 _WARM_RUNS = 5
+_TENSORFLOW_BATCH = 8
 _RECENT = 512
 
 
@@ -39,7 +42,16 @@ class Served:
             streams=None if tensorflow else streams,
         )
         self._head = stored.head()
-        self.gate = Gate(self.name, slots=threads, queue=settings.queue)
+        most = settings.batch or (_TENSORFLOW_BATCH if tensorflow else 1)
+        runs = 1 if tensorflow else streams
+        self.batcher = (
+            Batcher(self.runtime.run, most=most, wait=settings.batch_wait_ms / 1e3, runs=runs, seen=self._batched)
+            if most > 1
+            else None
+        )
+        # One batch that runs, and another that gathers meanwhile.
+        self.slots = threads if self.batcher is None else max(threads, most * (runs + 1))
+        self.gate = Gate(self.name, slots=self.slots, queue=settings.queue)
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self.drift = DriftWatch(self.name, self.card) if self.variant == "accurate" else None
         self._warm()
@@ -47,6 +59,39 @@ class Served:
     def head(self) -> tuple[Floats, Floats]:
         """Kernel (embedding, classes) and bias (classes,)."""
         return self._head
+
+    def answer(
+        self, decode: Callable[[], Pixels], outputs: Sequence[str]
+    ) -> tuple[dict[str, Floats], dict[str, float]]:
+        """Outputs for one image, without the batch dimension, and the seconds of each stage; blocks."""
+        if self.batcher is None:
+            began = time.perf_counter()
+            pixels = decode()
+            decoded = time.perf_counter()
+            found = {name: value[0] for name, value in self.runtime.run(pixels[None], outputs).items()}
+            seconds = {"decode": decoded - began, "inference": time.perf_counter() - decoded}
+        else:
+            found, seconds = self._in_batch(self.batcher, decode, outputs)
+        for stage, value in seconds.items():
+            self.stages[stage].observe(value)
+        self._recent.append(sum(seconds.values()))
+        return found, seconds
+
+    def _in_batch(
+        self, batcher: Batcher, decode: Callable[[], Pixels], outputs: Sequence[str]
+    ) -> tuple[dict[str, Floats], dict[str, float]]:
+        began = time.perf_counter()
+        batcher.coming(1)
+        try:
+            pixels = decode()
+        finally:
+            batcher.coming(-1)
+        decoded = time.perf_counter()
+        found, waited, ran = batcher.run(pixels, outputs)
+        return found, {"decode": decoded - began, "batch_wait": waited, "inference": ran}
+
+    def _batched(self, size: int, reason: Reason) -> None:
+        BATCH_SIZE.labels(self.name, self.variant, reason).observe(size)
 
     def run(self, images: Pixels, outputs: Sequence[str]) -> dict[str, Floats]:
         """Outputs by name for (batch, height, width, 3) pixels; blocks."""
@@ -63,6 +108,22 @@ class Served:
             return {"p50": round(recent[0] * 1e3, 2), "p95": round(recent[0] * 1e3, 2)}
         cuts = statistics.quantiles(recent, n=20)
         return {"p50": round(cuts[9] * 1e3, 2), "p95": round(cuts[18] * 1e3, 2)}
+
+    @cached_property
+    def stages(self) -> dict[str, Histogram]:
+        """The histogram of each stage, looked up once."""
+        names = ("receive", "decode", "queue", "batch_wait", "inference", "respond")
+        return {stage: STAGES.labels(stage, self.name, self.variant) for stage in names}
+
+    @cached_property
+    def tops(self) -> list[Counter]:
+        """The counter of predictions of each label."""
+        return [PREDICTIONS.labels(*self.metric_labels, label) for label in self.card.labels]
+
+    @cached_property
+    def confidence(self) -> Histogram:
+        """The histogram of the top label's probability."""
+        return CONFIDENCE.labels(self.name, self.variant)
 
     @cached_property
     def info_labels(self) -> tuple[str, ...]:
@@ -101,6 +162,8 @@ class Served:
             "backbone": self.card.backbone,
             "precision": self.runtime.precision,
             "runtime": self.runtime.name,
+            "streams": self.runtime.streams,
+            "batch": self.batcher.most if self.batcher else 1,
             "input_size": list(self.card.input_size),
             "latency_ms": self.latency_ms(),
             "card": self.card.model_dump(mode="json"),

@@ -43,6 +43,12 @@ class Settings(BaseSettings):
     """Threads of a worker that decode and infer; by default two for each processor."""
     streams: int | None = Field(default=None, ge=1, le=256)
     """Inferences at once in OpenVINO; by default one for each processor."""
+    batch: int | None = Field(default=None, ge=1, le=256)
+    """Most images in one run of a network; by default as tuned, else 8 for TensorFlow and 1 for OpenVINO."""
+    batch_wait_ms: float = Field(default=2.0, ge=0, le=1000)
+    """Longest that a batch which is not full waits for images that are on their way."""
+    cache_mb: float = Field(default=0.0, ge=0, le=65_536)
+    """Megabytes of answers kept for images that come again; 0 turns it off."""
     queue: int = Field(default=256, ge=1, le=100_000)
     """Images that may wait for each model; beyond it requests are refused with 503 and `Retry-After`."""
     timeout: float = Field(default=30.0, gt=0, le=3600)

@@ -40,8 +40,8 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def start(store: Path, *, command: str = "bentoml", wait: bool = True, **settings: str) -> Live:
-    """A server over the store; ``settings`` are environment variables."""
+def start(store: Path, *, command: str = "bentoml", wait: bool = True, key: str = "", **settings: str) -> Live:
+    """A server over the store; ``settings`` are environment variables, ``key`` goes with every request."""
     port = free_port()
     folder = Path(tempfile.mkdtemp(prefix="catseye-live-"))
     environment = {
@@ -60,7 +60,8 @@ def start(store: Path, *, command: str = "bentoml", wait: bool = True, **setting
         process = subprocess.Popen(
             [sys.executable, *arguments], cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
         )
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60)
+    headers = {"x-api-key": key} if key else {}
+    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, headers=headers)
     live = Live(f"127.0.0.1:{port}", "", (), client, process, log, store)
     if wait:
         wait_until_ready(live)

@@ -5,7 +5,7 @@ import pytest
 
 from models import store
 from models.errors import BadImage, TimedOut
-from service.pipeline import Pipeline, processors
+from service.pipeline import Pipeline
 from service.settings import Settings
 from tests.images import jpeg, png
 from tests.models.networks import stored
@@ -69,7 +69,7 @@ def test_an_expired_request_is_not_run(pipeline):
     async def late():
         short.begin()
         await asyncio.sleep(0.01)
-        slots = [served.gate.enter(short.deadline() + 60) for _ in range(2 * processors())]
+        slots = [served.gate.enter(short.deadline() + 60) for _ in range(served.slots)]
         for slot in slots:
             await slot.__aenter__()
         try:

@@ -1,0 +1,78 @@
+"""A pool of threads for an event loop: one queue there, one wake-up back, and nothing else.
+
+``concurrent.futures`` makes two futures with a lock and a condition for each piece of work; at a thousand
+pieces a second that is time the networks could have.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+class Workers:
+    """At least ``threads`` daemon threads that run what ``run`` is given, first come first served."""
+
+    def __init__(self, threads: int, name: str = "catseye") -> None:
+        self._name = name
+        self._jobs: queue.SimpleQueue[tuple[asyncio.Future[Any], Callable[[], Any]] | None] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._lock = threading.Lock()
+        self._closed = False
+        self.grow(threads)
+
+    def grow(self, threads: int) -> None:
+        """Have at least so many threads."""
+        with self._lock:
+            for number in range(len(self._threads), threads):
+                thread = threading.Thread(target=self._serve, name=f"{self._name}-{number}", daemon=True)
+                self._threads.append(thread)
+                thread.start()
+
+    async def run(self, work: Callable[[], T]) -> T:
+        """What ``work`` returns or raises, from one of the threads."""
+        if self._closed:
+            raise RuntimeError("the workers have been closed")
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put((future, work))
+        return await future
+
+    def close(self) -> None:
+        """End the threads once everything that waits has been done."""
+        with self._lock:
+            self._closed = True
+            for _ in self._threads:
+                self._jobs.put(None)
+            for thread in self._threads:
+                thread.join()
+            self._threads.clear()
+
+    def _serve(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            future, work = job
+            if future.cancelled():
+                continue  # the client has gone, or the time is over
+            result, error = None, None
+            try:
+                result = work()
+            except BaseException as caught:  # whatever it is belongs to the one who asked, not to this thread
+                error = caught
+            with suppress(RuntimeError):  # the loop was closed meanwhile, so nobody waits
+                future.get_loop().call_soon_threadsafe(_settle, future, result, error)
+            # A reference held until the next job would keep its image alive for as long.
+            del job, future, work, result, error
+
+
+def _settle(future: asyncio.Future[Any], result: object, error: BaseException | None) -> None:
+    if future.done():
+        return
+    if error is None:
+        future.set_result(result)
+    elif isinstance(error, StopIteration):  # which a future refuses to carry
+        future.set_exception(RuntimeError("work raised StopIteration"))
+    else:
+        future.set_exception(error)
