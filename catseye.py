@@ -29,14 +29,11 @@ COMMANDS: dict[str, Command] = {
     "backbones": Command("training.cli", "List the networks that can be trained."),
     "models": Command("training.cli", "List the classifiers in the store."),
     "evaluate": Command("training.cli", "Measure a stored classifier on a folder of labelled images."),
-    "compare": Command("training.cli", "Set stored classifiers side by side on the same images."),
-    "distill": Command("training.cli", "Train a small, fast classifier after a larger one."),
     "export": Command("training.cli", "Write a stored classifier to a file for another store."),
     "import": Command("training.cli", "Read a classifier from such a file into the store."),
     "serve": Command("service.cli", "Serve the store's classifiers over HTTP."),
     "classify": Command("service.cli", "Classify image files without a server."),
     "features": Command("service.cli", "Draw the feature maps of an image."),
-    "tune": Command("service.cli", "Measure how to run a classifier fastest on this machine."),
 }
 
 EXTRAS: dict[str, tuple[str, ...]] = {

@@ -1,5 +1,6 @@
 """The roof: one command for all floors, each imported only when it is called."""
 
+import importlib
 import subprocess
 import sys
 from importlib.metadata import version
@@ -39,6 +40,13 @@ def test_help_lists_every_command_of_both_floors() -> None:
     for name, command in catseye.COMMANDS.items():
         assert f"│ {name} " in result.stdout
         assert command.help.split()[0] in result.stdout
+
+
+@pytest.mark.parametrize("module", ["training.cli", "service.cli"])
+def test_the_roof_lists_what_the_floors_have(module: str) -> None:
+    app = importlib.import_module(module).app
+    have = {command.name or command.callback.__name__ for command in app.registered_commands}
+    assert {name for name, command in catseye.COMMANDS.items() if command.module == module} == have
 
 
 @pytest.mark.parametrize("name", catseye.COMMANDS)
