@@ -22,6 +22,7 @@ class Gate:
         self._free = asyncio.Semaphore(slots)
         self._waiting = 0
         self._seconds = _FIRST_GUESS
+        QUEUE_DEPTH.labels(name)  # shown as 0 before anybody has had to wait
 
     @property
     def waiting(self) -> int:
