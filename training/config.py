@@ -30,7 +30,7 @@ class TrainSettings:
     """Whether the head sees the last feature map only, or the maps of all taps."""
     mirror: Mirror = "horizontal"
     """Which mirror images are trained on too."""
-    head_epochs: int = 40
+    head_epochs: int = 20
     """At most so many epochs of the head alone, on cached features."""
     epochs: int = 10
     """At most so many epochs of fine-tuning."""
@@ -38,7 +38,7 @@ class TrainSettings:
     """Epochs without a better validation loss before training stops."""
     batch_size: int = 32
     learning_rate: float = 0.001
-    slower: float = 10.0
+    slower: float = 50.0
     """Fine-tuning learns so many times slower than the head did."""
     dropout: float = 0.2
     l2: float = 1e-4

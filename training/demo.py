@@ -4,6 +4,7 @@ import shutil
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
 from models import store
 from models.errors import CatseyeError
@@ -52,14 +53,15 @@ def existing() -> StoredModel | None:
 
 def train_demo() -> StoredModel:
     """Fetch the photographs, train, store, and put a few test cells where they can be tried."""
-    from training.dataset import read_dataset
+    from training.dataset import Fractions, read_dataset
     from training.train import train
 
     start = time.monotonic()
     console.print(LICENCE)
     table = cells_table(fetch_cells(), catseye_home() / "data" / "solar-cells.csv")
-    stored = train(table, SETTINGS, reading={"test_size": TEST_CELLS})
-    dataset = read_dataset(table, seed=SETTINGS.seed, test_size=TEST_CELLS, quiet=True)
+    reading: dict[str, Any] = {"test_size": TEST_CELLS, "fractions": Fractions(validation=0.1)}
+    stored = train(table, SETTINGS, reading=reading)
+    dataset = read_dataset(table, seed=SETTINGS.seed, quiet=True, **reading)
     leave_samples([(sample.path, dataset.labels[sample.label]) for sample in dataset.test])
     console.print(f"Trained and stored in {time.monotonic() - start:.0f} s.")
     return stored

@@ -7,7 +7,6 @@ from types import MappingProxyType
 from typing import Any
 
 import numpy as np
-from models.weights import load_weights
 from numpy.typing import NDArray
 
 from models.card import WeightsProvenance
@@ -15,6 +14,7 @@ from models.classifier import Classifier, HeadSpec, build_classifier
 from models.errors import BadParameter
 from models.freezing import Freeze, apply_freeze
 from models.store import StoredModel, check_name
+from models.weights import load_weights
 from training.checkpoint import Checkpoint, Progress
 from training.config import TrainSettings
 from training.cut import Cut, cut_at_embedding, cut_at_pixels, cut_where_training_begins
