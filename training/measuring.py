@@ -16,7 +16,7 @@ from training.summary import show
 
 
 def measure(model: StoredModel, data: Path, out: Path | None = None) -> Report:
-    """Print the figures on all images of ``data`` that are not known to have trained the model; report to ``out``.
+    """Print the figures on all images of ``data``, with a note where it is what the model was trained on; report to ``out``.
 
     A data set with a test part of its own is measured on that part. Raises BadData where a label is unknown to
     the model.
@@ -28,7 +28,9 @@ def measure(model: StoredModel, data: Path, out: Path | None = None) -> Report:
         logits = logits_of(runtime, samples, model.card)
         metrics = evaluate(logits, labels_of(samples), model.card.labels, model.card.temperature)
         if model.card.data is not None and model.card.data.sha256 == dataset.fingerprint.sha256:
-            console.print("Note: these are the images of the training run; its test figures are on the card.")
+            console.print(
+                "Note: most of these images trained the model, so the figures flatter it; its test figures are on the card."
+            )
         show(metrics, model.card.labels)
         report = Report(
             card=model.card.model_copy(update={"metrics": metrics}),
