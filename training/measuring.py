@@ -16,7 +16,7 @@ from training.summary import show
 
 
 def measure(model: StoredModel, data: Path, out: Path | None = None) -> Report:
-    """Print the figures on all images of ``data``, with a note where it is what the model was trained on; report to ``out``.
+    """Print the figures on all images of ``data``, noting where they trained the model; report to ``out``.
 
     A data set with a test part of its own is measured on that part. Raises BadData where a label is unknown to
     the model.
