@@ -59,7 +59,7 @@ class Catseye:
         _log_lines()
         count_worker()
         self._pipeline = Pipeline(settings)
-        self._pipeline.registry.refresh()
+        self._pipeline.start()
         web.state.gateway = self._pipeline
         self._ended = threading.Event()
         if settings.reload_seconds:

@@ -128,6 +128,45 @@ def features(
     typer.echo(str(target))
 
 
+@app.command()
+def tune(
+    model: Annotated[str | None, typer.Argument(help="Name in the store; by default the one stored last.")] = None,
+    version: Version = None,
+    fast: Fast = False,
+    seconds: Annotated[float, typer.Option(min=0.05, max=600, help="How long to measure each plan.")] = 1.0,
+) -> None:
+    """Measure how to run a classifier fastest on this machine, and keep the plan for the service."""
+    from rich.console import Console
+    from rich.progress import Progress
+    from rich.table import Table
+
+    from service import offline, plans
+
+    settings = read_settings()
+    stored = offline.find_model(model, version, fast=fast)
+    tried = plans.candidates(settings, brief=False)
+    with Progress(console=Console(stderr=True), transient=True) as progress:
+        measuring = plans.measure(stored, settings, tried, seconds)
+        measured = list(progress.track(measuring, total=len(tried), description=f"measuring {stored.tag}"))
+    chosen = plans.best(measured)
+    plans.keep_plan(stored.card, settings, chosen)
+    most = max(plan.images_per_second for plan in measured)
+    table = Table(title=f"{stored.tag} on {plans.processors()} processors, {plans.this_machine().processor}")
+    for heading in ("streams", "threads", "batch", "images/s", "p50 ms"):
+        table.add_column(heading, justify="right")
+    table.add_column("")
+    for plan in measured:
+        figures = (plan.streams, plan.threads, plan.batch, f"{plan.images_per_second:.1f}", f"{plan.p50_ms:.1f}")
+        bar = "█" * round(30 * plan.images_per_second / most)
+        style = "bold" if plan is chosen else ""
+        table.add_row(*map(str, figures), bar + (" chosen" if plan is chosen else ""), style=style)
+    console = Console()
+    console.print(table)
+    console.print(
+        f"Kept in {plans.plan_path(stored.card, settings)}; the service takes it when it starts.", soft_wrap=True
+    )
+
+
 def _map_format(format: str | None, output: Path | None) -> "MapFormat":
     named = format or (output.suffix.lstrip(".").lower() if output else "png")
     kinds: dict[str, MapFormat] = {"png": "png", "npz": "npz", "json": "json"}

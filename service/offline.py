@@ -15,7 +15,7 @@ from models.errors import BadImage, BadParameter, CatseyeError, TooLarge, Unknow
 from models.image import decode
 from models.runtime import Outputs, softmax
 from models.store import StoredModel
-from service.pipeline import processors
+from service.plans import plan_for, processors
 from service.served import Served
 from service.settings import Settings
 
@@ -64,8 +64,8 @@ def find_model(name: str | None, version: str | None = None, *, fast: bool = Fal
 
 
 def load(model: StoredModel, settings: Settings) -> Served:
-    """The model, ready to run on as many threads as there are processors."""
-    return Served(model, settings, threads=processors(), streams=settings.streams or processors())
+    """The model, ready to run as it was last measured, else in the usual way."""
+    return Served(model, settings, plan_for(model, settings, 0))
 
 
 def read(path: Path, settings: Settings) -> bytes:

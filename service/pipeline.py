@@ -1,6 +1,6 @@
 """From bytes to answers: decode and run in a small pool of threads, one hop for each image."""
 
-import os
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
@@ -12,9 +12,11 @@ from models.card import VariantName
 from models.errors import CatseyeError, Overloaded
 from models.image import Pixels, decode
 from models.runtime import softmax
+from models.store import StoredModel
 from service import deadline
 from service.cache import Cache
 from service.metrics import DOWNGRADED
+from service.plans import plan_for
 from service.ports import Floats
 from service.registry import Registry
 from service.served import Served
@@ -34,30 +36,30 @@ class Answer:
     seconds: dict[str, float]
 
 
-def processors() -> int:
-    """How many processors this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 class Pipeline:
     """The gateway between the routes and the networks (``service.ports.Gateway``)."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._limits = settings.limits
-        self._threads = settings.threads or 2 * processors()
-        self._streams = settings.streams or processors()
-        self._workers = Workers(self._threads)
+        self._workers = Workers(1)
+        self._seconds_to_measure = 0.0
         self._cache = Cache(settings.cache_mb)
         self.registry = Registry(
             self._load, names=settings.models, default=settings.default_model, canary=settings.canary
         )
 
-    def _load(self, stored: object) -> Served:
-        from models.store import StoredModel
+    def start(self) -> None:
+        """Load the models; only now, before the first request, is there time to measure how to run them."""
+        self._seconds_to_measure = self._settings.tune_seconds
+        self.registry.refresh()
+        self._seconds_to_measure = 0.0
 
-        assert isinstance(stored, StoredModel)  # noqa: S101 - the registry gives nothing else
-        served = Served(stored, self._settings, threads=self._threads, streams=self._streams)
+    def _load(self, stored: StoredModel) -> Served:
+        began = time.monotonic()
+        plan = plan_for(stored, self._settings, self._seconds_to_measure)
+        self._seconds_to_measure = max(0.0, self._seconds_to_measure - (time.monotonic() - began))
+        served = Served(stored, self._settings, plan)
         self._workers.grow(served.slots)
         return served
 

@@ -11,46 +11,41 @@ import numpy as np
 from prometheus_client import Counter, Histogram
 
 from models.card import Card, VariantName
-from models.runtime import Runtime, open_runtime
+from models.runtime import Runtime
 from models.store import StoredModel
 from service.admission import Gate
 from service.batching import Batcher, Reason
 from service.drift import DriftWatch
 from service.metrics import BATCH_SIZE, CONFIDENCE, MODEL_INFO, PREDICTIONS, STAGES
+from service.plans import Plan, open_for
 from service.ports import Floats, Pixels
 from service.settings import Settings
 
 _WARM_RUNS = 5
-_TENSORFLOW_BATCH = 8
 _RECENT = 512
 
 
 class Served:
     """A stored model with its runtime and its queue."""
 
-    def __init__(self, stored: StoredModel, settings: Settings, *, threads: int, streams: int) -> None:
+    def __init__(self, stored: StoredModel, settings: Settings, plan: Plan) -> None:
         self.stored = stored
         self.card: Card = stored.card
         self.name = stored.card.variant_of or stored.name
         self.version = stored.version
         self.variant: VariantName = "fast" if stored.card.variant_of else "accurate"
-        tensorflow = settings.runtime == "tensorflow"
-        self.runtime: Runtime = open_runtime(
-            stored,
-            settings.runtime,
-            precision=None if tensorflow else settings.precision,
-            streams=None if tensorflow else streams,
-        )
+        self.plan = plan
+        self.runtime: Runtime = open_for(stored, settings, plan)
         self._head = stored.head()
-        most = settings.batch or (_TENSORFLOW_BATCH if tensorflow else 1)
-        runs = 1 if tensorflow else streams
+        runs = 1 if settings.runtime == "tensorflow" else plan.streams
+        wait = settings.batch_wait_ms / 1e3
         self.batcher = (
-            Batcher(self.runtime.run, most=most, wait=settings.batch_wait_ms / 1e3, runs=runs, seen=self._batched)
-            if most > 1
+            Batcher(self.runtime.run, most=plan.batch, wait=wait, runs=runs, seen=self._batched)
+            if plan.batch > 1
             else None
         )
         # One batch that runs, and another that gathers meanwhile.
-        self.slots = threads if self.batcher is None else max(threads, most * (runs + 1))
+        self.slots = plan.threads if self.batcher is None else max(plan.threads, plan.batch * (runs + 1))
         self.gate = Gate(self.name, slots=self.slots, queue=settings.queue)
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self.drift = DriftWatch(self.name, self.card) if self.variant == "accurate" else None
@@ -162,8 +157,7 @@ class Served:
             "backbone": self.card.backbone,
             "precision": self.runtime.precision,
             "runtime": self.runtime.name,
-            "streams": self.runtime.streams,
-            "batch": self.batcher.most if self.batcher else 1,
+            "plan": self.plan.model_dump(),
             "input_size": list(self.card.input_size),
             "latency_ms": self.latency_ms(),
             "card": self.card.model_dump(mode="json"),

@@ -40,13 +40,15 @@ class Settings(BaseSettings):
     workers: int = Field(default=1, ge=1, le=64)
     """Worker processes; each holds its own copy of every model."""
     threads: int | None = Field(default=None, ge=1, le=256)
-    """Threads of a worker that decode and infer; by default two for each processor."""
+    """Threads of a worker that decode and infer; by default as measured, else two for each processor."""
     streams: int | None = Field(default=None, ge=1, le=256)
-    """Inferences at once in OpenVINO; by default one for each processor."""
+    """Inferences at once in OpenVINO; by default as measured, else one for each processor."""
     batch: int | None = Field(default=None, ge=1, le=256)
-    """Most images in one run of a network; by default as tuned, else 8 for TensorFlow and 1 for OpenVINO."""
+    """Most images in one run of a network; by default as measured, else 8 for TensorFlow and 1 for OpenVINO."""
     batch_wait_ms: float = Field(default=2.0, ge=0, le=1000)
     """Longest that a batch which is not full waits for images that are on their way."""
+    tune_seconds: float = Field(default=2.0, ge=0, le=60)
+    """Seconds to measure, at the first start with a network on a machine, how to run it fastest; 0 for not at all."""
     cache_mb: float = Field(default=0.0, ge=0, le=65_536)
     """Megabytes of answers kept for images that come again; 0 turns it off."""
     queue: int = Field(default=256, ge=1, le=100_000)

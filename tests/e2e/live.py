@@ -49,6 +49,7 @@ def start(store: Path, *, command: str = "bentoml", wait: bool = True, key: str 
         "BENTOML_HOME": str(store),
         "BENTOML_DO_NOT_TRACK": "True",
         "CATSEYE_HOME": str(folder / "catseye"),
+        "CATSEYE_TUNE_SECONDS": "0",
         **settings,
     }
     arguments = {

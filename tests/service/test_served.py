@@ -1,5 +1,6 @@
 import numpy as np
 
+from service.plans import Plan
 from service.served import Served
 from service.settings import Settings
 from tests.models.networks import images, stored
@@ -7,7 +8,7 @@ from tests.models.networks import images, stored
 
 def test_a_loaded_model_is_warm_and_describes_itself():
     model = stored("cnn")
-    served = Served(model, Settings(), threads=2, streams=1)
+    served = Served(model, Settings(), Plan(streams=1, threads=2, batch=1))
     described = served.describe()
     assert described["tag"] == model.tag
     assert described["latency_ms"]["p95"] >= described["latency_ms"]["p50"] > 0
@@ -21,14 +22,14 @@ def test_a_loaded_model_is_warm_and_describes_itself():
 
 
 def test_the_precision_and_runtime_are_the_settings(monkeypatch):
-    served = Served(stored("cnn"), Settings(precision="int8"), threads=1, streams=1)
+    served = Served(stored("cnn"), Settings(precision="int8"), Plan(streams=1, threads=1, batch=1))
     assert served.info_labels[-2:] == ("int8", "openvino")
-    slow = Served(stored("cnn"), Settings(runtime="tensorflow", precision="int8"), threads=1, streams=1)
+    slow = Served(stored("cnn"), Settings(runtime="tensorflow", precision="int8"), Plan(streams=1, threads=1, batch=1))
     assert slow.info_labels[-2:] == ("float32", "tensorflow")
 
 
 def test_recent_images_set_the_latency():
-    served = Served(stored("cnn"), Settings(), threads=1, streams=1)
+    served = Served(stored("cnn"), Settings(), Plan(streams=1, threads=1, batch=1))
     for _ in range(600):
         served.record(0.25)
     assert served.latency_ms() == {"p50": 250, "p95": 250}
