@@ -28,9 +28,7 @@ def measure(model: StoredModel, data: Path, out: Path | None = None) -> Report:
         logits = logits_of(runtime, samples, model.card)
         metrics = evaluate(logits, labels_of(samples), model.card.labels, model.card.temperature)
         if model.card.data is not None and model.card.data.sha256 == dataset.fingerprint.sha256:
-            console.print(
-                "Note: most of these images trained the model, so the figures flatter it; its test figures are on the card."
-            )
+            console.print("Note: most of these images trained the model, so this flatters it; see its card.")
         show(metrics, model.card.labels)
         report = Report(
             card=model.card.model_copy(update={"metrics": metrics}),
