@@ -34,6 +34,7 @@ COMMANDS: dict[str, Command] = {
     "serve": Command("service.cli", "Serve the store's classifiers over HTTP."),
     "classify": Command("service.cli", "Classify image files without a server."),
     "features": Command("service.cli", "Draw the feature maps of an image."),
+    "tune": Command("service.cli", "Measure how to run a classifier fastest on this machine."),
 }
 
 EXTRAS: dict[str, tuple[str, ...]] = {

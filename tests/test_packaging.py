@@ -69,7 +69,7 @@ def test_every_module_that_serving_needs_imports_without_tensorflow(serving: Pat
     assert {f"models.{name}" for name in light} & answer["failed"].keys() == set()
 
 
-@pytest.mark.parametrize("command", ["serve", "classify", "features"])
+@pytest.mark.parametrize("command", ["serve", "classify", "features", "tune"])
 def test_the_commands_of_serving_work_there(serving: Path, tmp_path: Path, command: str) -> None:
     result = run(serving / "catseye", command, "--help", cwd=tmp_path)
     assert result.returncode == 0, result.stderr
