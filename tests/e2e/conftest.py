@@ -3,8 +3,10 @@
 import os
 from collections.abc import Iterator
 from pathlib import Path
+from tempfile import mkdtemp
 
 import httpx
+import numpy as np
 import pytest
 
 from models import store
@@ -18,30 +20,36 @@ LABELS = ("Käfer", "강아지", "cat", "dog")
 
 
 def make_model(
-    name: str, *, seed: int = 0, size: int = 96, labels: tuple[str, ...] = LABELS, **card: object
+    name: str,
+    *,
+    seed: int = 0,
+    size: int = 96,
+    backbone: str = "mobilenet_v2",
+    labels: tuple[str, ...] = LABELS,
+    broken: bool = False,
+    **card: object,
 ) -> StoredModel:
-    """Store a MobileNetV2 with random weights and lively answers in the session's store."""
-    import numpy as np
-
-    classifier = build_classifier("mobilenet_v2", len(labels), input_size=size, head=HeadSpec(), seed=seed)
+    """Store a network with random weights and lively answers; ``broken``, with a network that cannot be read."""
+    classifier = build_classifier(backbone, len(labels), input_size=size, head=HeadSpec(), seed=seed)
     kernel, bias = head_arrays(classifier)
     random = np.random.default_rng(seed)
     kernel, bias = random.normal(size=kernel.shape).astype("float32"), random.normal(size=bias.shape).astype("float32")
     classifier.model.get_layer("logits").set_weights([kernel, bias])
 
+    scratch = Path(mkdtemp(prefix="catseye-export-"))
+    export = export_openvino(classifier, scratch)
+
     def write(folder: Path) -> None:
         classifier.model.save(folder / "model.keras")
         np.savez(folder / "head.npz", kernel=kernel, bias=bias)
-        export_openvino(classifier, folder)
+        (scratch / "openvino").rename(folder / "openvino")
+        if broken:
+            (folder / "openvino" / "float32.xml").write_text("<net/>")
 
-    from tempfile import TemporaryDirectory
-
-    with TemporaryDirectory() as scratch:
-        export = export_openvino(classifier, Path(scratch))
     fields: dict[str, object] = {
         "name": name,
         "labels": labels,
-        "backbone": "mobilenet_v2",
+        "backbone": backbone,
         "input_size": classifier.input_size,
         "weights": WeightsProvenance(source="none", detail="random weights"),
         "taps": classifier.taps,

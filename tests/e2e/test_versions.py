@@ -1,0 +1,117 @@
+"""New versions while the service runs: loaded beside, swapped in one step, refused when broken."""
+
+import threading
+import time
+
+import pytest
+
+from models import store
+from tests.e2e import live as server
+from tests.e2e.conftest import make_model as make
+from tests.images import jpeg
+
+PHOTOGRAPH = jpeg(80, 80, seed=1)
+
+
+def make_model(name, **changes):
+    """The smallest network, since what is tested here is the change from one to another."""
+    return make(name, backbone="cnn", size=32, **changes)
+
+
+@pytest.fixture(scope="module")
+def changing(tmp_path_factory):
+    """A server that looks at a store of its own all the time, with a canary of half the requests on one model."""
+    home = tmp_path_factory.mktemp("changing")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENTOML_HOME", str(home))
+        make_model("steady", seed=1)
+        make_model("tried", seed=2)
+        running = server.start(
+            home, CATSEYE_DEFAULT_MODEL="steady", CATSEYE_RELOAD_SECONDS="0.25", CATSEYE_CANARY="tried=50"
+        )
+        yield running
+        server.stop(running)
+
+
+def described(changing, name):
+    return changing.client.get(f"/v1/models/{name}").json()
+
+
+def until(condition, seconds=60):
+    """Wait until the condition holds, and give what it gave."""
+    deadline = time.monotonic() + seconds
+    while not (found := condition()):
+        assert time.monotonic() < deadline, "it did not happen"
+        time.sleep(0.05)
+    return found
+
+
+def version_of(changing, query=""):
+    reply = changing.client.post(f"/v1/classify{query}", content=PHOTOGRAPH)
+    assert reply.status_code == 200, reply.text
+    return reply.json()["version"]
+
+
+def test_a_swap_under_load_fails_no_request_and_the_old_version_can_still_be_asked(changing):
+    old = version_of(changing)
+    before = changing.client.post("/v1/classify", content=PHOTOGRAPH).json()["predictions"]
+    replies, stop = [], threading.Event()
+
+    def load():
+        while not stop.is_set():
+            reply = changing.client.post("/v1/classify", content=PHOTOGRAPH)
+            replies.append((reply.status_code, reply.json().get("version")))
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    new = make_model("steady", seed=5).version
+    until(lambda: version_of(changing) == new)
+    for _ in range(10):
+        assert version_of(changing) == new
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert {status for status, _ in replies} == {200}
+    assert {version for _, version in replies} == {old, new}
+    rolled_back = changing.client.post(f"/v1/classify?version={old}", content=PHOTOGRAPH).json()
+    assert rolled_back["predictions"] == before
+    assert described(changing, "steady")["variants"]["accurate"]["loaded_versions"] == [new, old]
+
+
+def test_a_broken_version_is_refused_and_named_and_the_old_one_goes_on(changing):
+    good = version_of(changing)
+    broken = make_model("steady", seed=6, broken=True)
+    reason = until(lambda: described(changing, "steady")["refused"].get(broken.version))
+    assert "float32" in reason
+    assert version_of(changing) == good
+    text = changing.client.get("/metrics").text
+    assert 'catseye_model_load_failures_total{model="steady"} 1.0' in text
+    assert 'catseye_model_broken{model="steady"} 1.0' in text
+    assert changing.client.get("/readyz").status_code == 200
+    assert broken.version in changing.client.get("/v1/models").json()["refused"]["steady"]
+
+
+def test_a_model_that_is_new_is_served_by_its_name(changing):
+    added = make_model("added", seed=7, labels=("left", "right"))
+    until(lambda: changing.client.get("/v1/models/added").status_code == 200)
+    reply = changing.client.post("/v1/classify?model=added", content=PHOTOGRAPH).json()
+    assert reply["version"] == added.version
+    assert {prediction["label"] for prediction in reply["predictions"]} == {"left", "right"}
+
+
+def test_a_canary_gets_its_share_and_the_same_requests_always(changing):
+    old = version_of(changing, "?model=tried")
+    new = make_model("tried", seed=8).version
+    until(lambda: described(changing, "tried")["variants"]["accurate"]["canary"] == new)
+
+    def asked(number):
+        headers = {"x-request-id": f"user-{number}"}
+        return changing.client.post("/v1/classify?model=tried", content=PHOTOGRAPH, headers=headers).json()["version"]
+
+    first = [asked(number) for number in range(60)]
+    assert [asked(number) for number in range(60)] == first
+    assert set(first) == {old, new}
+    assert 15 <= first.count(new) <= 45
+    assert version_of(changing, f"?model=tried&version={new}") == new
+    assert store.get("tried").version == new
