@@ -1,6 +1,8 @@
 """Small networks with lively random weights, built, exported and stored once for all tests of a session."""
 
+import shutil
 import tempfile
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Literal
@@ -10,6 +12,7 @@ import pytest
 from numpy.typing import NDArray
 
 from models import store
+from models.activation import softmax
 from models.card import Card, WeightsProvenance
 from models.classifier import Classifier, HeadSpec, build_classifier, head_arrays
 from models.export import export_openvino, preset_for, quantize
@@ -74,4 +77,24 @@ def stored(
 
 def answers(classifier: Classifier, pixels: NDArray[np.uint8]) -> dict[str, NDArray[np.float32]]:
     """What Keras itself says."""
-    return {name: np.asarray(value) for name, value in classifier.output_model()(pixels, training=False).items()}
+    outputs = classifier.output_model()(pixels, training=False)
+    return {name: value.numpy() for name, value in outputs.items()}
+
+
+def copied(model: StoredModel, folder: Path) -> StoredModel:
+    """The same model in a place where a test may break it."""
+    shutil.copytree(model.path, folder)
+    return replace(model, path=folder)
+
+
+def with_card(model: StoredModel, **changes: object) -> StoredModel:
+    return replace(model, card=model.card.model_copy(update=changes))
+
+
+def same(found: dict[str, NDArray[np.float32]], expected: dict[str, NDArray[np.float32]]) -> None:
+    """The contract between runtimes: probabilities within 1e-3, embedding and maps close."""
+    for name, values in found.items():
+        assert values.dtype == np.float32
+        if name == "logits":
+            assert np.abs(softmax(values) - softmax(expected[name])).max() < 1e-3
+        np.testing.assert_allclose(values, expected[name], atol=1e-4 * np.abs(expected[name]).max(), rtol=1e-3)

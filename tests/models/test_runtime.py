@@ -1,9 +1,6 @@
 import os
-import shutil
 import subprocess
 import sys
-import threading
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
@@ -11,36 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from models.activation import softmax
 from models.classifier import build_classifier
 from models.errors import BadParameter, CatseyeError, StoreError, UnknownLayer
 from models.export import export_openvino
-from models.runtime import Kind, Runtime, open_runtime
-from models.store import StoredModel
-from tests.models.networks import Depths, answers, images, network, stored
+from models.runtime import Kind, open_runtime
+from tests.models.networks import Depths, answers, copied, images, network, same, stored, with_card
 
 KINDS: tuple[Kind, ...] = ("openvino", "tensorflow")
-
-
-def copy(model: StoredModel, folder: Path) -> StoredModel:
-    """The same model in a place where a test may break it."""
-    shutil.copytree(model.path, folder)
-    return replace(model, path=folder)
-
-
-def with_card(model: StoredModel, **changes: object) -> StoredModel:
-    return replace(model, card=model.card.model_copy(update=changes))
-
-
-def same(found: dict[str, NDArray[np.float32]], expected: dict[str, NDArray[np.float32]]) -> None:
-    """The contract between runtimes: probabilities within 1e-3, embedding and maps close."""
-    for name, values in found.items():
-        assert values.dtype == np.float32
-        if name == "logits":
-            assert np.abs(softmax(values) - softmax(expected[name])).max() < 1e-3
-        np.testing.assert_allclose(values, expected[name], atol=1e-4 * np.abs(expected[name]).max(), rtol=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -152,11 +128,6 @@ def test_precision_is_the_cards_and_is_what_really_runs() -> None:
         assert np.abs(found - expected).mean() < 0.05
 
 
-def test_streams_and_threads() -> None:
-    runtime = open_runtime(stored("cnn", size=36), streams=2, threads=2, hint="throughput")
-    assert runtime.streams == 2
-
-
 @pytest.mark.parametrize(
     ("kind", "file"),
     [("openvino", "openvino/float32.xml"), ("openvino", "openvino/float32.bin"), ("tensorflow", "model.keras")],
@@ -165,7 +136,7 @@ def test_corrupt_files_are_named_on_loading(kind: Kind, file: str, tmp_path: Pat
     whole = (stored("cnn", size=36).path / file).read_bytes()
     middle = len(whole) // 2
     for number, data in enumerate((b"", whole[:-1], whole[:middle] + b"\x00\xff" + whole[middle + 2 :])):
-        model = copy(stored("cnn", size=36), tmp_path / str(number))
+        model = copied(stored("cnn", size=36), tmp_path / str(number))
         (model.path / file).write_bytes(data)
         with pytest.raises(StoreError, match=rf"{file} .* is not what was stored"):
             open_runtime(model, kind)
@@ -176,7 +147,7 @@ def test_corrupt_files_are_named_on_loading(kind: Kind, file: str, tmp_path: Pat
 
 def test_another_network_than_the_cards_is_refused(tmp_path: Path) -> None:
     model = stored("cnn", size=36)
-    other = copy(stored("mlp", "several", 16), tmp_path / "other")
+    other = copied(stored("mlp", "several", 16), tmp_path / "other")
     other = replace(other, card=model.card.model_copy(update={"files": other.card.files}))
     labels = with_card(model, labels=("one", "two"))
     taps = with_card(model, taps=(*model.card.taps, model.card.taps[0].model_copy(update={"index": 9})))
@@ -188,43 +159,12 @@ def test_another_network_than_the_cards_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_network_that_answers_nonsense_is_refused(tmp_path: Path) -> None:
-    model = copy(stored("cnn", size=36), tmp_path / "nan")
+    model = copied(stored("cnn", size=36), tmp_path / "nan")
     classifier = build_classifier("cnn", 5, input_size=36)
     classifier.model.get_layer("logits").bias.assign(np.full(5, np.nan))
     export_openvino(classifier, model.path)
     with pytest.raises(StoreError, match="not finite"):
         open_runtime(with_card(model, files={}))
-
-
-def test_files_that_openvino_does_not_read_are_named(tmp_path: Path) -> None:
-    model = with_card(copy(stored("cnn", size=36), tmp_path / "broken"), files={})
-    (model.path / "openvino" / "float32.xml").write_text("<net>")
-    with pytest.raises(StoreError, match=r"float32\.xml .* cannot be run by OpenVINO"):
-        open_runtime(model)
-
-
-@pytest.mark.parametrize("damage", [shutil.rmtree, lambda folder: truncate(folder)])
-def test_a_running_model_outlives_its_files(damage: Callable[[Path], None], tmp_path: Path) -> None:
-    model = copy(stored("cnn", size=36), tmp_path / "model")
-    runtime = open_runtime(model)
-    damage(model.path)
-    same(runtime.run(images(2, 36), runtime.outputs), answers(network("cnn", size=36), images(2, 36)))
-
-
-def truncate(folder: Path) -> None:
-    for path in (folder / "openvino").iterdir():
-        os.truncate(path, 0)
-
-
-def test_opening_from_many_threads_at_once() -> None:
-    found: list[Runtime] = []
-    threads = [threading.Thread(target=lambda: found.append(open_runtime(stored("cnn", size=36)))) for _ in range(4)]
-    stored("cnn", size=36)
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert len(found) == 4
 
 
 def test_serving_loads_no_tensorflow_and_starts_from_threads() -> None:
