@@ -89,7 +89,7 @@ class Catseye:
 
 
 # The decorator turned the class into a service, which the type checker does not know.
-cast(Any, Catseye).add_asgi_middleware(Edge, settings=settings, drain=drain)
+cast(Any, Catseye).add_asgi_middleware(Edge, settings=settings, drain=drain, web=mounted)
 
 
 def _log_lines() -> None:

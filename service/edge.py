@@ -29,7 +29,8 @@ from service.settings import Settings
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
-_PROBES: Final = frozenset({"/livez", "/readyz", "/healthz", "/metrics"})
+_BENTOML_PATHS: Final = frozenset({"/livez", "/readyz", "/healthz"})
+_PROBES: Final = _BENTOML_PATHS | {"/metrics"}
 _OPEN_PATHS: Final = _PROBES | {"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"}
 _OPEN_PREFIXES: Final = ("/page/", "/docs/")
 _LINGER_BYTES: Final = 256_000_000
@@ -42,10 +43,14 @@ log = logging.getLogger("catseye.access")
 
 
 class Edge:
-    """Wraps the application ``app``."""
+    """Wraps BentoML's application ``app``, and hands all but the probes straight to ``web`` where that is given.
 
-    def __init__(self, app: ASGIApp, *, settings: Settings, drain: Drain) -> None:
+    BentoML's router answers a path with a line break in it by itself, in plain text, and has routes of its own.
+    """
+
+    def __init__(self, app: ASGIApp, *, settings: Settings, drain: Drain, web: ASGIApp | None = None) -> None:
         self._app = app
+        self._web = web or app
         self._max_body = settings.max_body_bytes
         self._timeout = settings.timeout
         keys = (key.get_secret_value() for key in settings.api_keys)
@@ -77,7 +82,8 @@ class Edge:
         try:
             left = deadline.begin(self._timeout, exchange.headers.get(deadline.HEADER)) - time.monotonic()
             async with asyncio.timeout(left + _GRACE_SECONDS):
-                await self._app(scope, exchange.receive, exchange.send)
+                app = self._app if scope["path"] in _BENTOML_PATHS else self._web
+                await app(scope, exchange.receive, exchange.send)
         except BadParameter as error:
             await exchange.refuse(error)
         except TimeoutError:

@@ -62,9 +62,7 @@ def test_a_breach_of_the_floors_is_seen(tmp_path: Path, floor: str, line: str) -
 @pytest.mark.parametrize("floor", FLOORS)
 def test_every_module_has_its_mirror(floor: str) -> None:
     modules = [path for path in (ROOT / floor).rglob("*.py") if path.name != "__init__.py"]
-    mirrors = [
-        ROOT / "tests" / path.relative_to(ROOT).with_name(f"test_{path.name.lstrip('_')}") for path in modules
-    ]
+    mirrors = [ROOT / "tests" / path.relative_to(ROOT).with_name(f"test_{path.name.lstrip('_')}") for path in modules]
     assert modules
     assert [str(mirror.relative_to(ROOT)) for mirror in mirrors if not mirror.is_file()] == []
 

@@ -57,10 +57,10 @@ function facts(variant) {
     [h("dt", {}, t(`models.${name}`)), h("dd", {}, value)]));
 }
 
-function confusion({ labels, metrics }) {
+function confusion({ name, labels, metrics }) {
   const table = labels.length > MOST_LABELS ? worstPairs(labels, metrics.confusion) : matrix(labels, metrics.confusion);
   return h("details", { open: labels.length <= 6 }, h("summary", {}, t("models.confusion")),
-    h("div.wide", { tabindex: "0", role: "region", "aria-label": t("models.confusion") }, table));
+    h("div.wide", { tabindex: "0", role: "region", "aria-label": `${t("models.confusion")}: ${name}` }, table));
 }
 
 function matrix(labels, counts) {
