@@ -22,7 +22,7 @@ Outputs = dict[str, NDArray[np.float32]]
 
 FAST_OUTPUTS = ("logits", "embedding")
 """What the hot path computes. The embedding is on the way to the logits and costs nothing measurable;
-all maps together cost some 5 % (MobileNetV2, ``benchmarks/runtime.py``)."""
+all maps together cost 5 to 15 % (MobileNetV2, ``benchmarks/runtime.py``)."""
 
 
 class Runtime(Protocol):
