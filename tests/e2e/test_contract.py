@@ -1,0 +1,125 @@
+"""The service held to its own OpenAPI document by schemathesis, and every reply to its request."""
+
+import asyncio
+import json
+import re
+import subprocess
+import sys
+from collections import Counter
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.images import jpeg, png
+
+CONFIG = Path(__file__).with_name("schemathesis.toml")
+REQUESTS = 10_000
+TOGETHER = 64
+
+
+def test_schemathesis_finds_nothing(live, tmp_path):
+    """All checks on, fixed seed, bounded so that the suite stays quick."""
+    arguments = ["--max-examples", "4", "--max-time", "40", "--seed", "1", "--request-timeout", "60", "--no-color"]
+    command = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIG), "run", *arguments]
+    ended = subprocess.run(
+        [*command, f"http://{live.address}/openapi.json"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert re.search(r"\d+ generated", ended.stdout), ended.stdout
+
+
+@pytest.mark.parametrize("path", ["/v1/models/a%0Ab", "/schema.json", "/docs.json", "/static_content/x", "//", "/%ff"])
+def test_every_unknown_path_is_a_problem_of_ours(live, path):
+    reply = httpx.get(f"http://{live.address}{path}")
+    assert reply.status_code == 404
+    assert reply.json()["code"] in ("not_found", "unknown_model")
+
+
+def test_ten_thousand_mixed_requests_each_get_their_own_answer(live):
+    """Pictures, variants and ways of sending mixed; each reply has the label, the id and the status of its request."""
+    pictures = [jpeg(48, 48, seed=seed) for seed in range(12)] + [png(40, 56, seed=seed) for seed in range(12)]
+    kinds = [(picture, variant) for picture in pictures for variant in ("accurate", "fast")]
+    alone = [
+        live.client.post(f"/v1/classify?variant={variant}", content=picture).json()["predictions"]
+        for picture, variant in kinds
+    ]
+    seen: Counter[int] = Counter()
+
+    async def ask(line, number):
+        kind = number % len(kinds)
+        picture, variant = kinds[kind]
+        headers = {"x-request-id": f"number-{number}"}
+        path = f"/v1/classify?variant={variant}"
+        if number % 101 == 0:
+            status, reply_id, body = await line.post(path, b"no image", headers)
+            assert (status, body["code"]) == (400, "bad_image")
+        elif number % 7 == 0:
+            other = (kind + 2) % len(kinds)
+            content, form = form_of(picture, kinds[other][0])
+            status, reply_id, body = await line.post(path, content, headers | form)
+            first, second = body["results"]
+            assert close(first["predictions"], alone[kind])
+            assert close(second["predictions"], alone[other])
+        else:
+            status, reply_id, body = await line.post(path, picture, headers)
+            assert close(body["predictions"], alone[kind])
+            assert body["variant"] == variant
+        assert reply_id == body["request_id"] == f"number-{number}"
+        seen[status] += 1
+
+    async def everybody():
+        numbers = iter(range(REQUESTS))
+
+        async def some():
+            line = await Line.open(live.address)
+            for number in numbers:
+                await ask(line, number)
+            line.close()
+
+        await asyncio.gather(*(some() for _ in range(TOGETHER)))
+
+    asyncio.run(everybody())
+    bad = len(range(0, REQUESTS, 101))
+    assert seen == {200: REQUESTS - bad, 400: bad}
+
+
+class Line:
+    """One kept connection: a whole client would spend more on ten thousand requests than the service does."""
+
+    def __init__(self, reader, writer):
+        self._reader, self._writer = reader, writer
+
+    @classmethod
+    async def open(cls, address):
+        host, _, port = address.partition(":")
+        return cls(*await asyncio.open_connection(host, int(port)))
+
+    async def post(self, path, content, headers):
+        """Status, request id and parsed body of the reply."""
+        fields = {"host": "x", "content-length": str(len(content)), **headers}
+        head = "".join(f"{name}: {value}\r\n" for name, value in fields.items())
+        self._writer.write(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + content)
+        start, *lines = (await self._reader.readuntil(b"\r\n\r\n")).decode().split("\r\n")
+        got = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        body = await self._reader.readexactly(int(got["content-length"]))
+        return int(start.split()[1]), got["x-request-id"], json.loads(body)
+
+    def close(self):
+        self._writer.close()
+
+
+def form_of(*pictures):
+    """A multipart body and its header."""
+    request = httpx.Request("POST", "http://x", files=[("image", picture) for picture in pictures])
+    return request.read(), {"content-type": request.headers["content-type"]}
+
+
+def close(one, other):
+    """The same labels in the same order with the same probabilities, but for the last digits."""
+    return [a["label"] for a in one] == [b["label"] for b in other] and all(
+        abs(a["probability"] - b["probability"]) < 1e-4 for a, b in zip(one, other, strict=True)
+    )
