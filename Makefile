@@ -65,8 +65,9 @@ lint: .venv/ready-dev  ## ruff, mypy --strict, import-linter
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-cache
 
-bench: .venv/ready-dev  ## this service beside its peers
-	@$(PY) -m benchmarks $(BENCH)
+bench: .venv/ready-dev  ## decoding beside plain Pillow, OpenVINO beside TensorFlow
+	@$(PY) -m benchmarks.decode
+	@$(PY) -m benchmarks.runtime
 
 lock:  ## write requirements.lock anew: the versions that a fresh environment gets today
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; unset PIP_FIND_LINKS PIP_CONSTRAINT; export PIP_CONFIG_FILE=/dev/null; \

@@ -16,6 +16,7 @@ from models.image import decode
 from models.runtime import Outputs, softmax
 from models.store import StoredModel
 from service.plans import plan_for, processors
+from service.registry import no_fast_variant
 from service.served import Served
 from service.settings import Settings
 
@@ -60,7 +61,7 @@ def find_model(name: str | None, version: str | None = None, *, fast: bool = Fal
     for model in store.list_models():
         if model.card.variant_of == name and version in (None, model.version):
             return model
-    raise UnknownModel(f"Model {name} has no fast variant. Make one with `catseye distill {name}`.")
+    raise no_fast_variant(name)
 
 
 def load(model: StoredModel, settings: Settings) -> Served:

@@ -187,9 +187,17 @@ class Registry:
 
     def _unknown(self, name: str, variant: str) -> UnknownModel:
         if (name, "accurate") in self._slots and variant == "fast":
-            return UnknownModel(f"Model {name} has no fast variant. Make one with `catseye distill {name}`.")
+            return no_fast_variant(name)
         served = ", ".join(self.names()) or "none"
         return UnknownModel(f"Model {name[:80]!r} is not served. Served are: {served}.")
+
+
+def no_fast_variant(name: str) -> UnknownModel:
+    """What to say where the fast variant of a model is asked for and there is none."""
+    return UnknownModel(
+        f"Model {name} has no fast variant. "
+        f"Train one with `catseye train DIR --name {name}-fast --variant-of {name}`."
+    )
 
 
 def share_of(request_id: str) -> float:

@@ -66,7 +66,7 @@ class Checkpoint:
         try:
             replace_whole(
                 self._path(progress.phase),
-                lambda path: np.savez(path, facts=np.array(json.dumps(facts)), **flat),  # type: ignore[arg-type]
+                lambda path: np.savez(path, facts=np.array(json.dumps(facts)), **flat),  # type: ignore[arg-type]  # numpy takes **flat for allow_pickle too
             )
         except OSError as error:
             reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror

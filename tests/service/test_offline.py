@@ -71,7 +71,7 @@ def test_the_newest_model_answers_where_none_is_named(home):
     assert offline.find_model("network", stored("cnn").version).tag == stored("cnn").tag
     with pytest.raises(UnknownModel, match="nobody"):
         offline.find_model("nobody")
-    with pytest.raises(UnknownModel, match="catseye distill network"):
+    with pytest.raises(UnknownModel, match="--variant-of network"):
         offline.find_model("network", fast=True)
 
 

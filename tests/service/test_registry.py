@@ -126,6 +126,6 @@ def test_the_fast_variant_that_is_not_there_says_how_to_make_it(keep):
     keep("cells")
     registry = Registry(Loaded)
     registry.refresh()
-    with pytest.raises(UnknownModel, match="catseye distill cells"):
+    with pytest.raises(UnknownModel, match="--variant-of cells"):
         registry.find("cells", variant="fast")
     assert SimpleNamespace(**describe(registry, "cells")).default
