@@ -4,9 +4,14 @@ import sys
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
+from models import store
+from models.card import DataFingerprint
+from models.errors import BadData
+from tests.models.cards import small_card, writer
 from training import demo
-from training.elpv import Cell
+from training.elpv import VERSION, Cell
 
 
 def test_the_settings_are_those_of_the_measured_run():
@@ -32,6 +37,36 @@ def test_samples_are_left_for_every_label(tmp_path, monkeypatch):
         tested.append((path, "ab"[i % 2]))
     names = [path.name for path in demo.leave_samples(tested)]
     assert names == ["a-1.png", "a-2.png", "b-1.png", "b-2.png"]
+
+
+def test_only_a_model_of_the_same_settings_and_photographs_is_used_again(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
+
+    def keep(**changes: object) -> store.StoredModel:
+        values = {"settings": demo.SETTINGS.as_dict(), "data": known} | changes
+        return store.save(small_card(demo.NAME, **values), writer())
+
+    known = DataFingerprint(name="solar-cells", images=2, classes={"a": 2}, sha256=demo.DATA_SHA256)
+    keep(data=None)
+    keep(data=known.model_copy(update={"sha256": "0" * 64}))
+    keep(settings=demo.SETTINGS.as_dict() | {"l2": 0.5})
+    assert demo.existing() is None
+    ours = keep()
+    keep(data=None)
+    assert demo.existing() == ours
+
+
+def test_changed_photographs_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setenv("CATSEYE_HOME", str(tmp_path))
+    folder = tmp_path / "data" / f"elpv-{VERSION}"
+    folder.mkdir(parents=True)
+    lines = []
+    for i in range(1000):
+        Image.new("L", (1, 8 + i)).save(folder / f"{i}.png")
+        lines.append(f"{i}.png {i % 2} mono")
+    (folder / "labels.csv").write_text("\n".join(lines))
+    with pytest.raises(BadData, match="were changed"):
+        demo.train_demo()
 
 
 def test_importing_the_demo_does_not_import_tensorflow():
