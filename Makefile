@@ -54,8 +54,9 @@ serve: .venv/ready-run  ## serve what the store holds on PORT
 
 # --- develop ------------------------------------------------------------------------------------------
 
+# Two files of tests side by side on two cores; more than four would need more memory than a laptop has.
 test: .venv/ready-dev  ## run every test that needs no Docker engine
-	@$(PY) -m pytest $(TESTS)
+	@$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
 
 test-docker: .venv/ready-dev  ## build the images, start docker compose and try to break it
 	@$(PY) -m pytest -m '$(DOCKER_TESTS)' tests/deploy $(TESTS)

@@ -1,6 +1,7 @@
 """One server for all end-to-end tests of a session, over a store with real models."""
 
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 from tempfile import mkdtemp
@@ -42,7 +43,8 @@ def make_model(
     def write(folder: Path) -> None:
         classifier.model.save(folder / "model.keras")
         np.savez(folder / "head.npz", kernel=kernel, bias=bias)
-        (scratch / "openvino").rename(folder / "openvino")
+        shutil.move(scratch / "openvino", folder / "openvino")
+        scratch.rmdir()
         if broken:
             (folder / "openvino" / "float32.xml").write_text("<net/>")
 
