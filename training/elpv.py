@@ -8,8 +8,6 @@ sides of any split.
 import csv
 import io
 import shutil
-import subprocess
-import sys
 import tempfile
 import zipfile
 from collections.abc import Iterable
@@ -18,6 +16,7 @@ from pathlib import Path
 
 from models.errors import BadData
 from models.files import sha256_of, write_whole
+from models.wheels import NoWheel, download_wheel
 from training.config import catseye_home
 
 PACKAGE, VERSION = "elpv-dataset", "1.0.0.post1"
@@ -86,16 +85,13 @@ def _install(folder: Path) -> None:
 
 
 def _download(folder: Path) -> Path:
-    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
-    command += ["--only-binary", ":all:", "--no-input", "--dest", str(folder), f"{PACKAGE}=={VERSION}"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603 - fixed words
-    wheels = list(folder.glob("*.whl"))
-    if done.returncode or not wheels:
-        reason = (done.stderr.strip().splitlines() or ["pip gave no reason"])[-1]
-        raise BadData(f"The package {PACKAGE} {VERSION} could not be fetched: {reason}. Check pip's index.")
-    if sha256_of(wheels[0]) != WHEEL_SHA256:
-        raise BadData(f"{wheels[0].name} is not the file that is known. Ask where pip's index got it from.")
-    return wheels[0]
+    try:
+        wheel = download_wheel(f"{PACKAGE}=={VERSION}", folder)
+    except NoWheel as error:
+        raise BadData(f"The package {PACKAGE} {VERSION} could not be fetched: {error}. Check pip's index.") from error
+    if sha256_of(wheel) != WHEEL_SHA256:
+        raise BadData(f"{wheel.name} is not the file that is known. Ask where pip's index got it from.")
+    return wheel
 
 
 def _unpack(wheel: Path, folder: Path) -> None:
