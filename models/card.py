@@ -110,6 +110,23 @@ class Reference(Part):
     """Share of predictions in each bin of top-1 confidence."""
 
 
+class Distillation(Part):
+    """Whose answers a student learnt beside the labels, and what the same network reaches without them."""
+
+    teacher: str
+    """NAME:VERSION."""
+    temperature: float
+    share: float
+    """Weight of the teacher in the loss; the labels have the rest."""
+    gain: float
+    """Accuracy less that of the same network trained directly: same images, split and seed."""
+    gain_low: float
+    gain_high: float
+    """95 % interval of the gain, from the test images that the two answer differently."""
+    direct: Metrics
+    """Of the network that was trained directly, in float32."""
+
+
 class Export(Part):
     """One runnable form of the network."""
 
@@ -142,6 +159,7 @@ class Card(Part):
     taps: tuple[Tap, ...] = ()
     head: Head
     reference: Reference | None = None
+    distillation: Distillation | None = None
     exports: tuple[Export, ...] = ()
     served_precision: Precision = "float32"
     variant_of: str | None = None

@@ -49,6 +49,12 @@ class TrainSettings:
     """Weigh every class as if it had as many images as the others."""
     seed: int = 0
     variant_of: str | None = None
+    teacher: str | None = None
+    """NAME:VERSION of a stored model whose answers are learnt beside the labels: ``catseye distill``."""
+    temperature: float = 2.0
+    """How much the teacher's and the student's probabilities are softened, from 1 on."""
+    teacher_share: float = 0.7
+    """Weight of the teacher in the loss; the labels have the rest."""
 
     def __post_init__(self) -> None:
         for key in ("freeze", "mirror", "depths"):
@@ -62,6 +68,8 @@ class TrainSettings:
         self._between("dropout", 0.0, 0.95)
         self._between("l2", 0.0, 10.0)
         self._between("label_smoothing", 0.0, 0.9)
+        self._between("temperature", 1.0, 100.0)
+        self._between("teacher_share", 0.0, 1.0)
 
     def as_dict(self) -> dict[str, object]:
         """For the card and the run folder."""

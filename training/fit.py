@@ -33,6 +33,8 @@ class Schedule:
     patience: int
     learning_rate: float
     label_smoothing: float = 0.0
+    loss: keras.losses.Loss | None = None
+    """Instead of the cross-entropy with the labels; targets may then be wider than the logits."""
 
 
 class StandardHead:
@@ -96,8 +98,9 @@ def fit(
     )
     model.compile(
         optimizer=keras.optimizers.Adam(rate),
-        loss=keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=schedule.label_smoothing),
-        weighted_metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        loss=schedule.loss
+        or keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=schedule.label_smoothing),
+        weighted_metrics=[keras.metrics.MeanMetricWrapper(_right, name="accuracy")],
         jit_compile=False,  # XLA makes depthwise networks ten times slower on a CPU
     )
     model.optimizer.build(model.trainable_variables)
@@ -179,6 +182,11 @@ def _start(model: keras.Model, validation: Batches | None, phase: str) -> Progre
         best=best,
         arrays={"weights": weights, "best": weights, "optimizer": _copy(model.optimizer.variables)},
     )
+
+
+def _right(targets: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
+    """1 (batch,) where the likeliest label is the wanted one; a teacher's targets after the labels' do not count."""
+    return keras.metrics.categorical_accuracy(targets[:, : logits.shape[-1]], logits)
 
 
 def _out_of_patience(progress: Progress, schedule: Schedule) -> bool:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models import store
-from models.card import Card, Export, WeightsProvenance
+from models.card import Card, Distillation, Export, WeightsProvenance
 from models.classifier import Classifier, head_arrays
 from models.export import export_openvino
 from models.runtime import Runtime, open_runtime
@@ -55,6 +55,7 @@ class Outcome:
     folder: Path
     phases: Sequence[Progress]
     notes: Sequence[str]
+    distillation: Distillation | None = None
 
 
 def keep(outcome: Outcome) -> StoredModel:
@@ -62,7 +63,7 @@ def keep(outcome: Outcome) -> StoredModel:
     folder = outcome.folder / "model"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    card = _draft(outcome, export_files(outcome.classifier, folder))
+    card = draft(outcome, export_files(outcome.classifier, folder))
     runtime = open_runtime(StoredModel(card.name, "draft", folder, card), hint="throughput")
     try:
         card, logits = _measure(card, runtime, outcome.dataset)
@@ -103,7 +104,8 @@ def export_files(classifier: Classifier, folder: Path) -> Export:
     return export_openvino(classifier, folder)
 
 
-def _draft(outcome: Outcome, export: Export) -> Card:
+def draft(outcome: Outcome, export: Export) -> Card:
+    """The card of a network that is not measured yet."""
     classifier = outcome.classifier
     return Card(
         name=outcome.name,
@@ -119,6 +121,7 @@ def _draft(outcome: Outcome, export: Export) -> Card:
         exports=(export,),
         parameters=classifier.model.count_params(),
         variant_of=outcome.variant_of,
+        distillation=outcome.distillation,
         versions=versions(),
     )
 

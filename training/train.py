@@ -6,6 +6,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
@@ -26,6 +27,7 @@ from training.keep import Outcome, keep
 from training.progress import console
 from training.runs import new_run, pin_data, read_settings, unfinished_run
 from training.strategy import choose, kappa
+from training.teacher import Teaching
 
 Floats = NDArray[np.float32]
 _HEAD_BATCH = 128
@@ -43,6 +45,7 @@ class Run:
     provenance: WeightsProvenance
     phases: list[Progress] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
+    teaching: Teaching | None = None
 
     def say(self, words: str) -> None:
         """Print one fact, and keep it for the report."""
@@ -63,7 +66,11 @@ def train(
     if folder is not None:
         settings, data = read_settings(folder)
     dataset = read_dataset(data, seed=settings.seed, **reading)
-    folder = folder or new_run(settings, data)
+    return keep(learn(dataset, settings, folder or new_run(settings, data)))
+
+
+def learn(dataset: Dataset, settings: TrainSettings, folder: Path) -> Outcome:
+    """Train as the settings say, keeping the state in the run's ``folder``; nothing is stored yet."""
     pin_data(folder, dataset.fingerprint.sha256)
     run = _prepare(settings, dataset, folder)
     _describe(run)
@@ -75,18 +82,16 @@ def train(
     if freeze != "head" and settings.epochs:
         _fine_tune(run, head, freeze, pretrained)
     head.fold()
-    return keep(
-        Outcome(
-            classifier=run.classifier,
-            provenance=run.provenance,
-            settings=settings.as_dict(),
-            name=settings.name,
-            variant_of=settings.variant_of,
-            dataset=dataset,
-            folder=folder,
-            phases=run.phases,
-            notes=run.notes,
-        )
+    return Outcome(
+        classifier=run.classifier,
+        provenance=run.provenance,
+        settings=settings.as_dict(),
+        name=settings.name,
+        variant_of=settings.variant_of,
+        dataset=dataset,
+        folder=folder,
+        phases=run.phases,
+        notes=run.notes,
     )
 
 
@@ -95,7 +100,10 @@ def _prepare(settings: TrainSettings, dataset: Dataset, folder: Path) -> Run:
     classifier = build_classifier(
         settings.backbone, len(dataset.labels), input_size=settings.size, head=spec, seed=settings.seed
     )
-    return Run(settings, dataset, folder, classifier, load_weights(classifier, settings.weights))
+    run = Run(settings, dataset, folder, classifier, load_weights(classifier, settings.weights))
+    if settings.teacher is not None:
+        run.teaching = Teaching.of(settings, dataset)
+    return run
 
 
 def _describe(run: Run) -> None:
@@ -149,6 +157,7 @@ def _train_head(run: Run, head: StandardHead) -> None:
         patience=max(settings.patience, 10),
         learning_rate=settings.learning_rate,
         label_smoothing=settings.label_smoothing,
+        loss=_loss(run),
     )
     model = head.model()
     train = _batches(run, source, batch_size=_HEAD_BATCH, every_view=True)
@@ -194,6 +203,7 @@ def _fine_tune(run: Run, head: StandardHead, freeze: Freeze, pretrained: bool) -
         patience=settings.patience if pretrained else max(settings.patience, 10),
         learning_rate=rate,
         label_smoothing=settings.label_smoothing,
+        loss=_loss(run),
     )
     train = _batches(run, source, batch_size=settings.batch_size)
     model = head.model(cut)
@@ -230,7 +240,13 @@ def _batches(run: Run, source: Source, *, batch_size: int, every_view: bool = Fa
     samples, classes = run.dataset.train, len(run.dataset.labels)
     weights = sample_weights(samples, classes, balanced=run.settings.class_weights)
     targets = targets_of(samples, classes)
+    if run.teaching is not None:
+        targets = run.teaching.beside(targets)
     return Batches(source, targets, weights, batch_size=batch_size, seed=run.settings.seed, every_view=every_view)
+
+
+def _loss(run: Run) -> keras.losses.Loss | None:
+    return run.teaching.loss(run.settings.label_smoothing) if run.teaching is not None else None
 
 
 def _validation(run: Run, source: Source | None, batch_size: int) -> Batches | None:
