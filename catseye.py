@@ -31,6 +31,8 @@ COMMANDS: dict[str, Command] = {
     "evaluate": Command("training.cli", "Measure a stored classifier on a folder of labelled images."),
     "export": Command("training.cli", "Write a stored classifier to a file for another store."),
     "import": Command("training.cli", "Read a classifier from such a file into the store."),
+    "distill": Command("training.cli", "Train a fast student on a stored classifier's answers."),
+    "compare": Command("training.cli", "MLP, CNN, feature extraction and fine-tuning side by side."),
     "serve": Command("service.cli", "Serve the store's classifiers over HTTP."),
     "classify": Command("service.cli", "Classify image files without a server."),
     "features": Command("service.cli", "Draw the feature maps of an image."),
@@ -38,7 +40,7 @@ COMMANDS: dict[str, Command] = {
 }
 
 EXTRAS: dict[str, tuple[str, ...]] = {
-    "train": ("jinja2", "keras", "matplotlib", "nncf", "sklearn", "tensorflow"),
+    "train": ("jinja2", "keras", "matplotlib", "nncf", "scipy", "sklearn", "tensorflow"),
     "serve": ("fastapi", "httptools", "multipart", "orjson", "prometheus_client", "uvicorn", "uvloop"),
 }
 """Modules that only an extra of the distribution installs."""

@@ -11,7 +11,7 @@ from rich.table import Table
 from models import store
 from models.backbones import list_backbones
 from models.errors import BadParameter, CatseyeError
-from training.config import Depths, Freeze, Mirror, TrainSettings
+from training.config import Depths, Freeze, Mirror, TrainSettings, quiet_tensorflow
 from training.progress import console
 
 app = typer.Typer(no_args_is_help=True, help="Train classifiers and look after them.")
@@ -184,6 +184,76 @@ def import_(
 
             stored = import_keras(file, name, read_labels(labels), backbone)
         console.print(f"Stored {stored.tag}. Serve it with `catseye serve`.", highlight=False)
+
+
+@app.command()
+def distill(
+    teacher: Annotated[str, typer.Argument(help="NAME or NAME:VERSION in the store.")],
+    data: Annotated[
+        Path | None, typer.Argument(help="The images that trained it; by default where its run was.")
+    ] = None,
+    backbone: Annotated[str, typer.Option(help="The student's network.")] = _DEFAULTS.backbone,
+    name: Annotated[str | None, typer.Option(help="The student's name; the teacher's and -fast by default.")] = None,
+    weights: Annotated[str, typer.Option(help="What the student starts from.")] = _DEFAULTS.weights,
+    freeze: Annotated[Freeze, typer.Option(help="What stays frozen in phase 2.")] = _DEFAULTS.freeze,
+    size: Annotated[int | None, typer.Option(help="Pixels a side; the network's own by default.")] = None,
+    head_epochs: Annotated[int | None, typer.Option(help="Most epochs of the head; the teacher's by default.")] = None,
+    epochs: Annotated[int | None, typer.Option(help="Most epochs of fine-tuning; the teacher's by default.")] = None,
+    temperature: Annotated[float, typer.Option(help="Softens the teacher's answers.")] = _DEFAULTS.temperature,
+    teacher_share: Annotated[float, typer.Option(help="Weight of the teacher; the labels' is the rest.")] = (
+        _DEFAULTS.teacher_share
+    ),
+) -> None:
+    """Train a fast student on a stored classifier's answers, and say what that gained."""
+    with plain_errors():
+        quiet_tensorflow()
+        from training.distillation import StudentSettings
+        from training.distillation import distill as run
+
+        student = StudentSettings(
+            backbone=backbone,
+            name=name,
+            weights=weights,
+            freeze=freeze,
+            size=size,
+            head_epochs=head_epochs,
+            epochs=epochs,
+            temperature=temperature,
+            teacher_share=teacher_share,
+        )
+        stored = run(store.get(teacher), student, data)
+        console.print(f"Stored {stored.tag}, the fast variant of {stored.card.variant_of}.", highlight=False)
+
+
+@app.command()
+def compare(
+    data: Annotated[Path, typer.Argument(help="Folder of class folders, or a CSV (path, label).")],
+    backbone: Annotated[str, typer.Option(help="The pretrained network beside MLP and CNN.")] = _DEFAULTS.backbone,
+    weights: Annotated[str, typer.Option(help="auto, imagenet, dogs, store:NAME, or a file.")] = _DEFAULTS.weights,
+    freeze: Annotated[Freeze, typer.Option(help="What stays frozen in fine-tuning; auto: most.")] = _DEFAULTS.freeze,
+    size: Annotated[int | None, typer.Option(help="Pixels a side, for all four.")] = None,
+    mirror: Annotated[Mirror, typer.Option(help="Mirror images to train on too.")] = _DEFAULTS.mirror,
+    head_epochs: Annotated[int, typer.Option(help="Most epochs of a new head.")] = _DEFAULTS.head_epochs,
+    epochs: Annotated[int, typer.Option(help="Most epochs of fine-tuning.")] = _DEFAULTS.epochs,
+    seed: Annotated[int, typer.Option(help="Of the split, the weights and the order.")] = _DEFAULTS.seed,
+) -> None:
+    """MLP, small CNN, feature extraction and fine-tuning on one split, and on shifted test images."""
+    with plain_errors():
+        settings = TrainSettings(
+            name="compare",
+            backbone=backbone,
+            weights=weights,
+            freeze=freeze,
+            size=size,
+            mirror=mirror,
+            head_epochs=head_epochs,
+            epochs=epochs,
+            seed=seed,
+        )
+        quiet_tensorflow()
+        from training.comparison import compare as run
+
+        run(data, settings)
 
 
 if __name__ == "__main__":

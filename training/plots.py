@@ -2,7 +2,8 @@
 
 import io
 from collections.abc import Sequence
-from typing import Protocol
+from itertools import cycle
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -20,6 +21,8 @@ from training.fonts import Lettering, lettering
 INK, FAINT, GRID = "#1f2328", "#656d76", "#e4e7eb"
 BLUE, ORANGE = "#0b62a4", "#c8511b"
 """Distinct to colour-blind eyes and in grey; both have a contrast of at least 4.5 on white."""
+_CURVES = (("#7a4fa3", "s"), (ORANGE, "^"), ("#3b8f5a", "D"), (BLUE, "o"))
+"""Colour and marker of each of several curves."""
 _DPI = 144
 _MOST_NUMBERS, _MOST_NAMES, _MOST_BARS = 20, 60, 40
 PHASE_TITLES = {"head": "new head", "top": "fine-tuning"}
@@ -142,6 +145,31 @@ def class_bars(rows: Sequence[ClassRow]) -> bytes:
     axes.set_yticks(places, [f"{names[row.label]}  ({row.images})" for row in shown])
     _letter(axes.get_yticklabels(), letters)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
+    return _png(figure)
+
+
+class Line(NamedTuple):
+    """One curve: its name, its values, and the (low, high) of each value's interval."""
+
+    name: str
+    values: Sequence[float]
+    intervals: Sequence[tuple[float, float]]
+
+
+def accuracy_lines(shares: Sequence[float], lines: Sequence[Line]) -> bytes:
+    """Accuracy of several networks against the shift of the test images, with 95 % intervals as bands."""
+    figure = Figure(figsize=(7.2, 4.2), layout="constrained")
+    axes = figure.subplots()
+    _style(axes, "accuracy as test images are moved, with 95 % intervals")
+    for line, (colour, marker) in zip(lines, cycle(_CURVES), strict=False):
+        low, high = zip(*line.intervals, strict=True)
+        axes.fill_between(shares, low, high, color=colour, alpha=0.13, lw=0)
+        axes.plot(shares, line.values, color=colour, marker=marker, ms=5, lw=1.8, label=line.name)
+    axes.set(xlabel="moved by this share of the side", xlim=(shares[0] - 0.004, shares[-1] + 0.004))
+    axes.set_xticks(shares)
+    for axis in (axes.xaxis, axes.yaxis):
+        axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
+    axes.legend(frameon=False, fontsize=9, labelcolor=INK, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return _png(figure)
 
 

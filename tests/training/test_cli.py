@@ -39,3 +39,16 @@ def test_bad_data_is_one_sentence(tmp_path):
     result = run("train", str(tmp_path / "nothing"), "--name", "cats")
     assert result.exit_code == 2
     assert "There is nothing at" in result.output
+
+
+def test_distilling_an_unknown_teacher_is_one_sentence(monkeypatch, tmp_path):
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
+    result = run("distill", "nobody")
+    assert result.exit_code == 2
+    assert "Error: There is no model 'nobody'" in result.output
+
+
+def test_comparing_nothing_is_one_sentence(tmp_path):
+    result = run("compare", str(tmp_path / "nothing"), "--epochs", "1")
+    assert result.exit_code == 2
+    assert "There is nothing at" in result.output

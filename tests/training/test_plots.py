@@ -8,7 +8,7 @@ from PIL import Image
 
 from training.calibration import reliability
 from training.evaluation import ClassRow, class_table
-from training.plots import class_bars, confusion, learning_curves, reliability_diagram
+from training.plots import Line, accuracy_lines, class_bars, confusion, learning_curves, reliability_diagram
 
 HANGUL = ("고양이", "개", "새")
 AWKWARD = ("$x_1$ and $", "<b>&amp;", "a label that is rather too long for any axis")
@@ -82,3 +82,10 @@ def test_a_class_without_images_is_not_drawn():
     empty = ClassRow(label="x", images=0, precision=0, recall=0, recall_low=0, recall_high=1, f1=0)
     with_it, without = class_bars([*rows(("a", "b")), empty]), class_bars(rows(("a", "b")))
     assert Image.open(io.BytesIO(with_it)).size == Image.open(io.BytesIO(without)).size
+
+
+def test_accuracy_lines():
+    intervals = [(0.8, 0.95), (0.5, 0.7)]
+    lines = [Line(name, (0.9, 0.6), intervals) for name in ("MLP", "small CNN", "three", "four", "five")]
+    one, five = (pixels(accuracy_lines((0.0, 0.25), lines[:count])) for count in (1, 5))
+    assert (one.shape != five.shape) or (one != five).any()
