@@ -5,7 +5,7 @@ cut leaves a store that can be read. ``bentoml models list`` shows what is kept 
 the folders, not BentoML, so that a service can look every second.
 
 A model's folder holds ``card.json``, ``model.keras``, ``openvino/float32.xml`` and ``.bin``, ``head.npz``
-and, where they were made, ``openvino/int8.*``, ``report.html`` and ``plots/``.
+and, where they were made, ``openvino/int8.*``, ``history.json``, ``report.html`` and ``plots/``.
 """
 
 import logging

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import anyio.to_thread
 import orjson
@@ -11,7 +11,7 @@ from fastapi import APIRouter, Query, Request, Response
 from models.errors import CatseyeError
 from models.image import thumbnail
 from service.edge import scope_note
-from service.feature_maps import MEDIA_TYPES, MapFormat, check_size, find_taps, parse_channels, render
+from service.feature_maps import MEDIA_TYPES, Channels, MapFormat, check_size, find_taps, parse_channels, render
 from service.insight import IMAGE_BODY, ModelQuery, one_image
 from service.metrics import CONTENT_TYPE_LATEST, exposition
 from service.pipeline import Answer, Pipeline
@@ -20,6 +20,7 @@ from service.query import describe_query, read_query
 from service.registry import describe
 from service.schemas import ClassifyAnswer, ClassifyAnswers, ModelList
 from service.served import Served
+from service.tiles import tiles
 
 PICTURE_SIDE: Final = 320
 
@@ -101,25 +102,30 @@ async def post_feature_maps(
     chosen: Annotated[ModelQuery, Query()],
     layer: Annotated[list[str] | None, Query(description="Name or index of a layer; may be repeated.")] = None,
     channels: Annotated[str | None, Query(description="`0,3,8-15`, `strongest:8`, or `all`.")] = None,
-    format: Annotated[MapFormat, Query()] = "json",
+    format: Annotated[MapFormat | Literal["tiles"], Query()] = "json",
 ) -> Response:
-    """Shape, stride and values of the layers' feature maps, or a labelled picture of them."""
+    """Shape, stride and values of the layers' feature maps, a labelled picture of them, or one of each channel."""
     pipeline = pipeline_of(request)
     pipeline.begin()
     data = one_image(await pipeline.images(request))
     served = pipeline.find(chosen.model, chosen.version, chosen.variant, request_id_of(request))
     scope_note(request)["model"] = served.metric_labels
     taps, wanted = find_taps(served.card, layer or []), parse_channels(channels)
-    check_size(taps, wanted, format)
+    check_size(taps, wanted, "png" if format == "tiles" else format)
     answer = await pipeline.answer(served, data, ("logits", *(f"tap_{tap.index}" for tap in taps)))
     head = _head(request, served, answer, 5)
     maps = [(tap, answer.outputs[f"tap_{tap.index}"]) for tap in taps]
 
     def draw() -> bytes:
+        if format == "tiles":
+            numbers = [None if wanted == Channels() else wanted.of(values, tap) for tap, values in maps]
+            return tiles(head, maps, numbers, served.card, served.head()[0])
         picture = thumbnail(data, PICTURE_SIDE) if format == "png" else None
         return render(head, maps, wanted, format, picture)
 
-    return Response(await anyio.to_thread.run_sync(draw), media_type=MEDIA_TYPES[format])
+    return Response(
+        await anyio.to_thread.run_sync(draw), media_type=MEDIA_TYPES["json" if format == "tiles" else format]
+    )
 
 
 @router.get("/v1/models", tags=["models"], summary="The served models", response_model=ModelList)

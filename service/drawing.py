@@ -41,6 +41,16 @@ def strongest_channels(maps: NDArray[np.floating], count: int) -> list[int]:
     return [int(index) for index in np.argsort(-strength, kind="stable")[:count]]
 
 
+def coloured(
+    drawn: NDArray[np.float64], scale: Scale = "channel"
+) -> tuple[list[NDArray[np.uint8]], NDArray[np.float64]]:
+    """A (height, width, 3) picture for each channel of (height, width, channels), and the value that is black in it."""
+    limits = _limits(drawn, scale)
+    floors = np.zeros_like(limits) if drawn.min() < 0 or scale == "layer" else _floors(drawn, limits)
+    places = range(drawn.shape[2])
+    return [colour(drawn[:, :, i] - floors[i], float(limits[i] - floors[i])) for i in places], floors
+
+
 @dataclass(frozen=True, kw_only=True)
 class Layer:
     """The maps of one layer, and which of its channels to draw."""
@@ -103,11 +113,7 @@ def _grid(layer: Layer, scale: Scale, image: NDArray[np.uint8] | None) -> Image.
     drawn = np.nan_to_num(maps[:, :, list(channels)].astype(np.float64))
     signed = bool(drawn.min() < 0)
     limits = _limits(drawn, scale)
-    floors = np.zeros_like(limits) if signed or scale == "layer" else _floors(drawn, limits)
-    tiles = [
-        colour(drawn[:, :, place] - floors[place], float(limits[place] - floors[place]))
-        for place in range(len(channels))
-    ]
+    tiles, floors = coloured(drawn, scale)
     peaks = np.abs(drawn).max(axis=(0, 1))
     labels = [
         (str(channel), _range(float(floor), float(peak)))

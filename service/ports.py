@@ -8,6 +8,7 @@ from fastapi import Request
 from numpy.typing import NDArray
 
 from models.card import Card
+from models.history import History
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
@@ -38,6 +39,9 @@ class Served(Protocol):
 
     def head(self) -> tuple[Floats, Floats]:
         """Kernel (embedding, classes) and bias (classes,)."""
+
+    def history(self) -> History:
+        """How it was trained; reads a file."""
 
 
 class ImageAnswer(Protocol):

@@ -11,6 +11,7 @@ import numpy as np
 from prometheus_client import Counter, Histogram
 
 from models.card import Card, VariantName
+from models.history import History, read_history
 from models.runtime import Runtime
 from models.store import StoredModel
 from service.admission import Gate
@@ -54,6 +55,10 @@ class Served:
     def head(self) -> tuple[Floats, Floats]:
         """Kernel (embedding, classes) and bias (classes,)."""
         return self._head
+
+    def history(self) -> History:
+        """How it was trained; reads a file."""
+        return read_history(self.stored.path)
 
     def answer(
         self, decode: Callable[[], Pixels], outputs: Sequence[str]

@@ -1,5 +1,6 @@
 """The FastAPI application: every route, the page, and the errors, in one place."""
 
+from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service import api, embed, explain, inference_protocol, lab
+from service import api, embed, explain, history, inference_protocol, lab
 from service.problem import add_handlers
 from service.schemas import PROBLEMS, Problem
 from service.settings import Settings
@@ -36,8 +37,9 @@ def create_web(settings: Settings) -> FastAPI:
         responses=PROBLEMS,
     )
     add_handlers(app)
-    for room in (api, explain, embed, lab, inference_protocol):
+    for room in (api, history, explain, embed, lab, inference_protocol):
         app.include_router(room.router)
+    app.add_api_route("/page/links.json", _links(settings), include_in_schema=False)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     app.add_api_route("/", _index, include_in_schema=False)
     app.mount("/docs/assets", StaticFiles(packages=[(REFERENCE, "static")]), name="reference")
@@ -70,6 +72,15 @@ def _describe_problems(app: FastAPI) -> None:
         return app.openapi_schema
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
+
+
+def _links(settings: Settings) -> Callable[[], Awaitable[dict[str, str]]]:
+    """Where the page leads that the page cannot know by itself."""
+
+    async def links() -> dict[str, str]:
+        return {"grafana": settings.grafana_url} if settings.grafana_url else {}
+
+    return links
 
 
 async def _index() -> FileResponse:

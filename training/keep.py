@@ -15,6 +15,8 @@ from models import store
 from models.card import Card, Distillation, Export, WeightsProvenance
 from models.classifier import Classifier, head_arrays
 from models.export import export_openvino
+from models.files import write_whole
+from models.history import HISTORY_FILE, History, Phase
 from models.runtime import Runtime, open_runtime
 from models.store import HEAD_FILE, KERAS_FILE, StoredModel
 from training.activations import activations
@@ -70,6 +72,7 @@ def keep(outcome: Outcome) -> StoredModel:
         _report(outcome, card, logits, runtime)
     finally:
         runtime.close()
+    write_whole(folder / HISTORY_FILE, history_of(outcome.phases).model_dump_json(indent=2).encode())
     shutil.copy(outcome.folder / REPORT_FILE, folder)
     if (outcome.folder / PLOTS_FOLDER).is_dir():
         shutil.copytree(outcome.folder / PLOTS_FOLDER, folder / PLOTS_FOLDER)
@@ -94,6 +97,11 @@ def _report(outcome: Outcome, card: Card, logits: Floats, runtime: Runtime) -> N
     )
     path = write_report(outcome.folder, report)
     console.print(f"Report: {path}", highlight=False)
+
+
+def history_of(phases: Sequence[Progress]) -> History:
+    """What is kept of the phases: their figures, without the weights."""
+    return History(phases=tuple(Phase.model_validate(phase) for phase in phases))
 
 
 def export_files(classifier: Classifier, folder: Path) -> Export:

@@ -11,13 +11,29 @@ import numpy as np
 import pytest
 
 from models import store
-from models.card import Card, Metrics, Reference, WeightsProvenance
+from models.card import Card, DataFingerprint, Metrics, Reference, Split, WeightsProvenance
 from models.classifier import HeadSpec, build_classifier, head_arrays
 from models.export import export_openvino
+from models.history import HISTORY_FILE, History, Phase
 from models.store import StoredModel
 from tests.e2e import live as server
 
 LABELS = ("Käfer", "강아지", "cat", "dog")
+HISTORY = History(
+    phases=(
+        Phase(
+            phase="head",
+            best_epoch=2,
+            history=tuple(
+                {"epoch": n, "loss": 1 / n, "accuracy": 1 - 0.5 / n, "val_loss": 1.1 / n, "val_accuracy": 0.9 - 0.4 / n}
+                for n in (1, 2)
+            ),
+        ),
+        Phase(phase="top", best_epoch=1, history=({"epoch": 1, "loss": 0.4, "accuracy": 0.8, "val_loss": None},)),
+    )
+)
+DATA = DataFingerprint(name="pets", images=40, classes=dict.fromkeys(LABELS, 10), sha256="5e" * 32)
+SPLIT = Split(method="stratified", seed=0, train=28, validation=8, test=4)
 
 
 def make_model(
@@ -28,6 +44,7 @@ def make_model(
     backbone: str = "mobilenet_v2",
     labels: tuple[str, ...] = LABELS,
     broken: bool = False,
+    history: History | None = None,
     **card: object,
 ) -> StoredModel:
     """Store a network with random weights and lively answers; ``broken``, with a network that cannot be read."""
@@ -45,6 +62,8 @@ def make_model(
         np.savez(folder / "head.npz", kernel=kernel, bias=bias)
         shutil.move(scratch / "openvino", folder / "openvino")
         scratch.rmdir()
+        if history is not None:
+            (folder / HISTORY_FILE).write_text(history.model_dump_json())
         if broken:
             (folder / "openvino" / "float32.xml").write_text("<net/>")
 
@@ -82,7 +101,7 @@ def make_model(
 def model_store() -> Path:
     """The session's BentoML home, with a fast and an accurate variant of ``pets``."""
     make_model("pets-fast", seed=2, size=64, variant_of="pets")
-    make_model("pets", seed=1, temperature=50.0)
+    make_model("pets", seed=1, temperature=50.0, history=HISTORY, data=DATA, split=SPLIT)
     return Path(os.environ["BENTOML_HOME"])
 
 

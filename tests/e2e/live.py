@@ -40,9 +40,11 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def start(store: Path, *, command: str = "bentoml", wait: bool = True, key: str = "", **settings: str) -> Live:
+def start(
+    store: Path, *, command: str = "bentoml", wait: bool = True, key: str = "", port: int = 0, **settings: str
+) -> Live:
     """A server over the store; ``settings`` are environment variables, ``key`` goes with every request."""
-    port = free_port()
+    port = port or free_port()
     folder = Path(tempfile.mkdtemp(prefix="catseye-live-"))
     environment = {
         **{key: value for key, value in os.environ.items() if not key.startswith("CATSEYE_")},

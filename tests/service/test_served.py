@@ -1,5 +1,6 @@
 import numpy as np
 
+from models.history import History
 from service.plans import Plan
 from service.served import Served
 from service.settings import Settings
@@ -17,6 +18,7 @@ def test_a_loaded_model_is_warm_and_describes_itself():
     pixels = images(2, 32)
     outputs = served.run(pixels, ("logits", "embedding"))
     assert np.allclose(outputs["embedding"] @ kernel + bias, outputs["logits"], atol=1e-3)
+    assert served.history() == History()
     served.open()
     served.close()
 

@@ -50,3 +50,18 @@ def test_the_reference_brings_all_it_needs_and_nothing_inline():
     for part in ("/docs/assets/swagger-ui.css", "/docs/assets/swagger-ui-bundle.js", "/page/docs.js"):
         assert part in page
         assert client.get(part).status_code == 200
+
+
+def test_the_page_learns_where_grafana_is():
+    assert TestClient(create_web(Settings())).get("/page/links.json").json() == {}
+    settings = Settings(grafana_url="https://grafana.example/d/1")
+    assert TestClient(create_web(settings)).get("/page/links.json").json() == {"grafana": "https://grafana.example/d/1"}
+
+
+def test_the_vendored_library_comes_with_its_licence():
+    client = TestClient(create_web(Settings()))
+    assert "Permission is hereby granted" in client.get("/page/vendor/uplot/LICENSE.txt").text
+    script = client.get("/page/vendor/uplot/uPlot.esm.js")
+    assert "javascript" in script.headers["content-type"]
+    assert "MIT Licensed" in script.text[:300]
+    assert "uPlot 1.6.32" in client.get("/page/licences.html").text

@@ -2,8 +2,9 @@ import numpy as np
 
 from models.card import Card, Head, WeightsProvenance
 from tests.images import encode
+from training.checkpoint import Progress
 from training.dataset import Sample
-from training.keep import logits_of, versions
+from training.keep import history_of, logits_of, versions
 
 
 class Means:
@@ -32,6 +33,13 @@ def test_logits_come_in_the_samples_order(tmp_path):
         samples.append(Sample(path=path, label=0, sha256=str(i), split="test"))
     assert logits_of(Means(), samples, card)[:, 0].tolist() == list(range(40))
     assert logits_of(Means(), [], card).shape == (0, 3)
+
+
+def test_the_history_holds_the_figures_and_no_weights():
+    progress = Progress("top", epoch=1, best_epoch=1, history=[{"epoch": 1.0}], arrays={"weights": [np.zeros(3)]})
+    assert history_of([progress]).model_dump()["phases"] == (
+        {"phase": "top", "best_epoch": 1, "history": ({"epoch": 1.0},)},
+    )
 
 
 def test_versions_name_the_libraries():

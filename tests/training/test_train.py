@@ -4,6 +4,7 @@ import pytest
 
 from models import store
 from models.errors import BadData, BadParameter
+from models.history import read_history
 from models.runtime import open_runtime, softmax
 from tests.training.shapes import CIRCLE, SQUARE, TRIANGLE, shapes_folder
 from training import train as training
@@ -51,6 +52,10 @@ def test_drawn_shapes_to_a_stored_classifier(homes, shapes, capsys):
     outputs = open_runtime(stored).run(load_batch(dataset.test, (64, 64)), ("logits", "embedding"))
     np.testing.assert_allclose(outputs["embedding"] @ kernel + bias, outputs["logits"], atol=1e-2)
     printed = capsys.readouterr().out
+    (phase,) = read_history(stored.path).phases
+    assert [row["epoch"] for row in phase.history] == list(range(1, len(phase.history) + 1))
+    assert min(row["val_loss"] for row in phase.history) == phase.history[phase.best_epoch - 1]["val_loss"]
+    assert "history.json" in card.files
     assert "깨진 파일.png" in printed
     assert "95 % interval" in printed
     assert store.get("shapes").tag in (next((homes / "home" / "runs").iterdir()) / "stored.json").read_text()

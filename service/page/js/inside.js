@@ -1,16 +1,15 @@
-// Look inside: the network as a strip of taps, a layer's channels as a picture, and where a label comes from.
-import { postImage } from "./api.js";
+// Look inside: the network as a strip of taps, a layer's channels, one channel in large, and where a label comes from.
+import { channelGrid, countChoice, tilesOf } from "./channels.js";
+import { showChannel } from "./channel.js";
 import { modelChoice } from "./choose.js";
-import { choice, failure, fill, h, number, percent } from "./dom.js";
+import { choice, failure, fill, h, number } from "./dom.js";
 import { t } from "./i18n.js";
 import { mountOverlay } from "./overlay.js";
 import { drawSample } from "./samples.js";
-import { asked, chosenImage, currentModel, currentVariant, state } from "./state.js";
+import { chosenImage, currentModel, currentVariant, state } from "./state.js";
 
-const TILES = "strongest:24";
 let root = null;
-let open = { tap: null, channels: TILES };
-let pictureUrl = "";
+let open = { tap: null, count: 24 };
 
 export async function show(panel) {
   root = panel;
@@ -24,25 +23,28 @@ export async function show(panel) {
 
 export function hide() {
   root = null;
-  URL.revokeObjectURL(pictureUrl);
 }
 
 function render() {
   if (!root) return;
-  const layer = h("section.card.layer", { "aria-live": "polite", "aria-label": t("inside.layer") });
+  const layer = h("section.card.layer", { "aria-label": t("inside.layer") });
+  const channel = h("section.card.channel", { "aria-label": t("inside.channel") });
   const overlay = h("section.card", { "aria-label": t("inside.overlay") });
+  const taps = currentModel() ? currentVariant().card.taps : [];
+  const showLayer = (tap) => openLayer(layer, channel, tap);
   fill(root,
     h("h2", {}, t("inside.title")),
     h("p.faint", {}, t("inside.about")),
     modelChoice(render),
     imageChoice(),
-    currentModel() ? strip(layer) : null,
-    h("div.halves", {}, overlay, layer),
+    currentModel() ? strip(taps, showLayer) : null,
+    currentModel() ? h("div.halves", {}, layer, channel) : null,
+    currentModel() ? overlay : null,
   );
   if (!currentModel()) return;
   mountOverlay(overlay, chosenImage());
-  const taps = currentVariant().card.taps;
-  if (taps.length) showLayer(layer, taps.find((tap) => tap.name === open.tap?.name) ?? taps[Math.floor(taps.length / 3)]);
+  if (taps.length) showLayer(taps.find((tap) => tap.name === open.tap?.name) ?? taps[Math.floor(taps.length / 3)]);
+  else layer.replaceChildren(h("p.faint", {}, t("inside.no-layers")));
 }
 
 function imageChoice() {
@@ -55,11 +57,10 @@ function imageChoice() {
     h("a", { href: "#classify" }, t("inside.another")));
 }
 
-function strip(layer) {
-  const { input_size: [height, width], taps, labels } = currentVariant().card;
+function strip(taps, showLayer) {
+  const { input_size: [height, width], labels } = currentVariant().card;
   const buttons = taps.map((tap) => h("li", {}, h("button", {
-    type: "button", "data-tap": tap.name, "data-keep": tap.name, "aria-pressed": "false",
-    onclick: () => { open.channels = TILES; showLayer(layer, tap); },
+    type: "button", "data-tap": tap.name, "data-keep": tap.name, "aria-pressed": "false", onclick: () => showLayer(tap),
   }, tap.name, h("small", {}, `${tap.shape.join(" × ")}`), h("small", {}, t("inside.stride", { stride: tap.stride })))));
   return h("ol.strip", { tabindex: "0", "aria-label": t("inside.strip") },
     h("li", {}, h("span.end", {}, t("inside.pixels"), h("small", {}, `${height} × ${width} × 3`))),
@@ -67,45 +68,29 @@ function strip(layer) {
     h("li", {}, h("span.end", {}, t("inside.classes"), h("small", {}, number(labels.length)))));
 }
 
-async function showLayer(layer, tap) {
+async function openLayer(layer, channel, tap) {
   open.tap = tap;
   for (const button of root.querySelectorAll("[data-tap]")) {
     button.setAttribute("aria-pressed", String(button.dataset.tap === tap.name));
   }
-  layer.replaceChildren(h("h3", {}, tap.name), h("p.faint", {}, t("busy")));
+  const title = h("h3", {}, tap.name);
+  layer.replaceChildren(title, h("p.faint", { role: "status" }, t("busy")));
+  channel.replaceChildren(h("p.faint", {}, t("busy")));
   try {
-    const values = { ...asked(), layer: tap.name, format: "png", channels: open.channels };
-    const reply = await postImage("/v1/feature-maps", chosenImage().file, values);
-    const blob = await reply.blob();
+    const count = Math.min(open.count, tap.shape[2]);
+    const tiles = await tilesOf(chosenImage().file, tap, `strongest:${count}`);
     if (open.tap !== tap || !layer.isConnected) return;
-    URL.revokeObjectURL(pictureUrl);
-    pictureUrl = URL.createObjectURL(blob);
-    layer.replaceChildren(h("h3", {}, tap.name), channelChoice(layer, tap),
-      h("a", { href: pictureUrl, target: "_blank", rel: "noopener" },
-        h("img", { src: pictureUrl, alt: t("inside.grid", { layer: tap.name, channels: channelsInWords() }) })),
-      h("p.faint", {}, t("inside.reading")));
+    const { grid, press } = channelGrid(tiles, (tile) => showChannel(channel, tap, tile.channel));
+    const another = (wanted) => {
+      open.count = wanted;
+      openLayer(layer, channel, tap);
+    };
+    layer.replaceChildren(title, h("div.row", {}, countChoice(tap, count, another),
+      h("span.faint", {}, t("inside.of", { count: number(tap.shape[2]) }))),
+    h("p.faint", {}, t("inside.reading")), grid);
+    press(0);
   } catch (error) {
-    layer.replaceChildren(h("h3", {}, tap.name), failure(error));
+    channel.replaceChildren();
+    layer.replaceChildren(title, failure(error));
   }
-}
-
-const channelsInWords = () => (open.channels === TILES ? t("inside.strongest") : open.channels);
-
-function channelChoice(layer, tap) {
-  const last = tap.shape[2] - 1;
-  const input = h("input.narrow", { type: "number", min: "0", max: String(last), id: "channel",
-    value: open.channels === TILES ? "" : open.channels });
-  const submit = (event) => {
-    event.preventDefault();
-    open.channels = input.value === "" ? TILES : input.value;
-    showLayer(layer, tap);
-  };
-  const all = () => {
-    open.channels = TILES;
-    showLayer(layer, tap);
-  };
-  return h("form.row", { onsubmit: submit }, h("label", {}, t("inside.channel", { last: number(last) }), input),
-    h("button", {}, t("inside.enlarge")),
-    open.channels === TILES ? null : h("button", { type: "button", onclick: all }, t("inside.back")),
-    h("span.faint", {}, t("inside.of", { count: number(tap.shape[2]), share: percent(Math.min(1, 24 / tap.shape[2]), 0) })));
 }

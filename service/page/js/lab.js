@@ -3,7 +3,7 @@ import { getJson, postJson } from "./api.js";
 import { choice, failure, fill, h } from "./dom.js";
 import { t } from "./i18n.js";
 import { fromRequest, resized, toRequest } from "./lab_state.js";
-import { inputGrids, outputGrids, spelled } from "./lab_grids.js";
+import { inputGrids, oldGrids, outputGrids, spelled } from "./lab_grids.js";
 import { photoSection } from "./lab_photo.js";
 
 const PLAY_MS = 700;
@@ -15,6 +15,7 @@ let place = 0;
 let timer = 0;
 let asking = 0;
 let preset = "feature-map";
+let before = null; // the result before the image was moved
 
 export async function show(panel) {
   root = panel;
@@ -34,6 +35,7 @@ export function hide() {
 
 function choosePreset(name) {
   preset = name;
+  before = null;
   lab = fromRequest(presets.find((one) => one.name === name).request);
   place = 0;
   return compute();
@@ -58,7 +60,17 @@ async function compute() {
   render(failed);
 }
 
+/** Move the image one pixel to the right, the last column coming round, and keep the old result to compare. */
+function moveRight() {
+  const [kind, maps] = answer?.pooled ? ["pooled", answer.pooled] : ["map", answer?.feature_maps];
+  before = maps ? { kind, maps } : null;
+  lab = { ...lab, planes: lab.planes.map((plane) => plane.map((row) => [row.at(-1), ...row.slice(0, -1)])) };
+  place = Number.MAX_SAFE_INTEGER; // to the end, where the two results can be compared
+  return compute();
+}
+
 function change(values) {
+  before = null;
   lab = { ...lab, ...values };
   return compute();
 }
@@ -91,7 +103,8 @@ function controls() {
     choice(t("lab.pooling"), poolKinds, pool?.type ?? "none", (type) =>
       change({ pool: type === "none" ? null : { size: 2, stride: 2, ...pool, type } })),
     pool ? choice(t("lab.window"), numbers(1, 5), pool.size, (size) => change({ pool: { ...pool, size: Number(size) } })) : null,
-    pool ? choice(t("lab.pool-stride"), numbers(1, 5), pool.stride, (stride) => change({ pool: { ...pool, stride: Number(stride) } })) : null);
+    pool ? choice(t("lab.pool-stride"), numbers(1, 5), pool.stride, (stride) => change({ pool: { ...pool, stride: Number(stride) } })) : null,
+    h("button", { type: "button", "data-keep": "move", onclick: moveRight }, t("lab.move")));
 }
 
 function newKernels(side) {
@@ -117,7 +130,7 @@ function drawBoard(board) {
   fill(board, stepper(steps.length),
     h("p.sum", { role: "status" }, spelled(step, lab)),
     h("div.board", {}, inputGrids(lab, answer, step, edit), h("span.sign", { "aria-hidden": "true" }, "→"),
-      outputGrids(answer, step, place)));
+      outputGrids(answer, step, place), before ? oldGrids(before) : null));
 }
 
 function go(next) {

@@ -70,6 +70,11 @@ export function outputGrids(answer, step, place) {
   return [...maps, ...pooled];
 }
 
+/** The maps from before the image was moved, whole. */
+export function oldGrids({ kind, maps }) {
+  return maps.map((map, index) => figure(name("lab.before", index, maps.length), resultTable(map, index, `before-${kind}`, () => true, () => false)));
+}
+
 const target = (step, map) => (row, column) => step?.map === map && step.row === row && step.column === column;
 
 function marked(step, map) {

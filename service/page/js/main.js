@@ -92,3 +92,4 @@ words();
 listenToTabs();
 listenToServer();
 await refresh();
+performance.mark("interactive"); // the first view stands and answers

@@ -1,4 +1,5 @@
 // Models: what each served model says of itself.
+import { curves } from "./curves.js";
 import { fill, h, milliseconds, number, percent } from "./dom.js";
 import { language, t } from "./i18n.js";
 import { loadModels, state } from "./state.js";
@@ -21,8 +22,8 @@ function refused() {
 
 function card(model, variant) {
   const { card: about } = variant;
-  return h("article.card", {}, h("h3", {}, `${model.name} · ${t(`variant.${variant.variant}`)}`, model.default ? ` · ${t("models.default")}` : ""),
-    accuracy(about.metrics), facts(variant), about.metrics ? confusion(about) : null);
+  return h("article.card", {}, h("h3", {}, `${model.name} · ${t(`variant.${variant.variant}`)}`, model.default && variant.variant === "accurate" ? ` · ${t("models.default")}` : ""),
+    accuracy(about.metrics), facts(variant), curves(model, variant), about.metrics ? confusion(about) : null, provenance(about));
 }
 
 function accuracy(metrics) {
@@ -46,20 +47,42 @@ function facts(variant) {
     runtime: `${variant.runtime}, ${variant.precision}`,
     latency: `p50 ${milliseconds(variant.latency_ms.p50)}, p95 ${milliseconds(variant.latency_ms.p95)}`,
     balanced: metrics && percent(metrics.balanced_accuracy),
+    f1: metrics && number(metrics.macro_f1, 3),
+    loss: metrics && number(metrics.log_loss, 3),
     calibration: metrics && percent(metrics.calibration_error),
     weights: `${about.weights.source}: ${about.weights.detail}`,
-    data: data && `${data.name}: ${t("models.images", { count: number(data.images) })}, SHA-256 ${data.sha256.slice(0, 12)}…`,
+    data: data && `${data.name}: ${t("models.images", { count: number(data.images) })}`,
     split: split && `${split.method}, ${number(split.train)} / ${number(split.validation)} / ${number(split.test)}`,
     created: new Date(about.created).toLocaleString(language()),
-    software: Object.entries(about.versions).map(([name, version]) => `${name} ${version}`).join(", "),
   };
+  return definitions(rows);
+}
+
+function definitions(rows) {
   return h("dl", {}, Object.entries(rows).filter(([, value]) => value).map(([name, value]) =>
     [h("dt", {}, t(`models.${name}`)), h("dd", {}, value)]));
 }
 
+/** Where data and weights came from, to the hash, and with what it was trained. */
+function provenance({ name, weights, data, split, settings, versions }) {
+  const pairs = (values) => Object.entries(values).map(([key, value]) => `${key} ${value}`).join(", ");
+  const set = Object.entries(settings).filter(([, value]) => value !== null && value !== "");
+  const body = definitions({
+    "weights-sha": weights.sha256 && h("code", {}, weights.sha256),
+    "data-sha": data && h("code", {}, data.sha256),
+    classes: data && pairs(data.classes),
+    skipped: data && data.skipped > 0 && number(data.skipped),
+    seed: split && String(split.seed),
+    settings: set.length && set.map(([key, value]) => `${key}=${value}`).join(", "),
+    software: pairs(versions),
+  });
+  return body.children.length ? h("details", { "data-model": name }, h("summary", {}, t("models.provenance")), body) : null;
+}
+
 function confusion({ name, labels, metrics }) {
   const table = labels.length > MOST_LABELS ? worstPairs(labels, metrics.confusion) : matrix(labels, metrics.confusion);
-  return h("details", { open: labels.length <= 6 }, h("summary", {}, t("models.confusion")),
+  return h("details", { open: labels.length <= MOST_LABELS }, h("summary", {}, t("models.confusion")),
+    labels.length > MOST_LABELS ? null : h("p.faint", {}, t("models.matrix")),
     h("div.wide", { tabindex: "0", role: "region", "aria-label": `${t("models.confusion")}: ${name}` }, table));
 }
 
@@ -67,7 +90,7 @@ function matrix(labels, counts) {
   const head = h("tr", {}, h("td", {}), labels.map((label) => h("th", { scope: "col" }, label)));
   const rows = counts.map((row, truth) => h("tr", {}, h("th", { scope: "row" }, labels[truth]), row.map((count, guess) =>
     h(truth === guess ? "td.right" : count ? "td.wrong" : "td", {}, number(count)))));
-  return h("table.confusion", {}, h("caption", {}, t("models.matrix")), h("thead", {}, head), h("tbody", {}, rows));
+  return h("table.confusion", { "aria-label": t("models.matrix") }, h("thead", {}, head), h("tbody", {}, rows));
 }
 
 function worstPairs(labels, counts) {

@@ -25,10 +25,9 @@ export async function mountOverlay(section, image) {
   const maps = new Map();
   const switchTo = (label) => draw(section, image, maps, label, { canvas, facts });
   const select = choice(t("overlay.label"), labels.map((label) => [label, label]), labels[0], switchTo);
-  section.replaceChildren(h("h3", {}, t("overlay.title")),
-    h("div.row", {}, select, h("label", {}, t("overlay.opacity"), slider)),
-    h("div.stack", {}, h("img", { src: image.url, alt: image.file.name }), canvas), facts,
-    h("p.faint", {}, t("overlay.about")));
+  section.replaceChildren(h("h3", {}, t("overlay.title")), h("div.beside", {},
+    h("div.stack", {}, h("img", { src: image.url, alt: image.file.name }), canvas),
+    h("div", {}, h("div.row", {}, select, h("label", {}, t("overlay.opacity"), slider)), facts, h("p.faint", {}, t("overlay.about")))));
   const best = await draw(section, image, maps, null, { canvas, facts });
   if (best) select.querySelector("select").value = best;
 }

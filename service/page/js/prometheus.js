@@ -15,17 +15,27 @@ export function sum(samples, name, want = () => true) {
   return samples.filter((sample) => sample.name === name && want(sample.labels)).reduce((total, { value }) => total + value, 0);
 }
 
-/** {count, mean, p95} of a histogram in the time between two readings. */
+/** {count, mean, p50, p95} of a histogram in the time between two readings. */
 export function between(before, now, name, want) {
   const grown = (suffix, accept) => sum(now, name + suffix, accept) - sum(before, name + suffix, accept);
   const count = grown("_count", want);
-  if (count <= 0) return { count: 0, mean: null, p95: null };
+  if (count <= 0) return { count: 0, mean: null, p50: null, p95: null };
   const edges = [...new Set(now.filter((s) => s.name === `${name}_bucket` && want(s.labels)).map((s) => s.labels.le))];
   const cumulative = edges.map((le) => ({
     edge: Number(le.replace("+Inf", "Infinity")),
     seen: grown("_bucket", (labels) => want(labels) && labels.le === le),
   })).sort((a, b) => a.edge - b.edge);
-  return { count, mean: grown("_sum", want) / count, p95: quantile(cumulative, 0.95 * count) };
+  return { count, mean: grown("_sum", want) / count, p50: quantile(cumulative, 0.5 * count), p95: quantile(cumulative, 0.95 * count) };
+}
+
+/** [{edge, count}] of a histogram: how many observations lie between the edge before and this one. */
+export function buckets(samples, name) {
+  const edges = new Map();
+  for (const { name: own, labels, value } of samples) {
+    if (own === `${name}_bucket`) edges.set(labels.le, (edges.get(labels.le) ?? 0) + value);
+  }
+  const sorted = [...edges].map(([le, seen]) => ({ edge: Number(le.replace("+Inf", "Infinity")), seen })).sort((a, b) => a.edge - b.edge);
+  return sorted.map(({ edge, seen }, index) => ({ edge, count: seen - (sorted[index - 1]?.seen ?? 0) }));
 }
 
 function quantile(cumulative, rank) {
