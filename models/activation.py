@@ -18,9 +18,7 @@ def softmax(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
     return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float64)
 
 
-def class_activation(
-    maps: Mapping[int, Floats], kernel: Floats, bias: Floats, head: Head, label: int
-) -> Floats:
+def class_activation(maps: Mapping[int, Floats], kernel: Floats, bias: Floats, head: Head, label: int) -> Floats:
     """Where the logit of ``label`` comes from: a map (height, width) whose mean plus bias is the logit.
 
     ``maps`` holds, by tap index, the map (height, width, channels) of every pool of the head, ``kernel`` is
@@ -30,9 +28,7 @@ def class_activation(
     Raises ``BadParameter`` where the head has no pools, a map is missing or the label does not exist.
     """
     if not head.pools:
-        raise BadParameter(
-            "The model averages no feature map, so it has no class activation. Use another backbone."
-        )
+        raise BadParameter("The model averages no feature map, so it has no class activation. Use another backbone.")
     if not 0 <= label < bias.shape[0]:
         raise BadParameter(f"There is no label {label}. The model has labels 0 to {bias.shape[0] - 1}.")
     missing = [pool.tap for pool in head.pools if pool.tap not in maps]

@@ -174,9 +174,7 @@ def steps(
             )
 
 
-def _windows(
-    pixels: Floats, window: tuple[int, ...], stride: tuple[int, int], padding: Padding, fill: float
-) -> Floats:
+def _windows(pixels: Floats, window: tuple[int, ...], stride: tuple[int, int], padding: Padding, fill: float) -> Floats:
     """Views of every window: ``(rows, columns, channels, wh, ww)``."""
     size = (window[0], window[1])
     output_shape(pixels.shape, size, stride, padding)
@@ -218,8 +216,7 @@ def _image(image: ArrayLike) -> tuple[Floats, bool]:
     pixels = _numbers(image, "image")
     if pixels.ndim not in (2, 3) or 0 in pixels.shape:
         raise BadParameter(
-            f"The image has the shape {_shape(pixels)}. Give a matrix, or (height, width, channels), "
-            "none of them zero."
+            f"The image has the shape {_shape(pixels)}. Give a matrix, or (height, width, channels), none of them zero."
         )
     return (pixels[:, :, None], True) if pixels.ndim == 2 else (pixels, False)
 
@@ -260,9 +257,7 @@ def _pair(value: int | tuple[int, int], what: str) -> tuple[int, int]:
     pair = tuple(value) if isinstance(value, (tuple, list)) else (value, value)
     whole = all(isinstance(n, (int, np.integer)) and not isinstance(n, bool) for n in pair)
     if not whole or len(pair) != 2 or min(pair) < 1:
-        raise BadParameter(
-            f"{what} {value!r} is impossible. Give a whole number of at least 1, or two of them."
-        )
+        raise BadParameter(f"{what} {value!r} is impossible. Give a whole number of at least 1, or two of them.")
     return int(pair[0]), int(pair[1])
 
 

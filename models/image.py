@@ -101,9 +101,7 @@ def inspect(data: bytes, limits: Limits = DEFAULT_LIMITS) -> ImageInfo:
             f"{limits.max_pixels:,} are read. Send it smaller."
         )
     if info.frames > limits.max_frames:
-        raise TooManyPixels(
-            f"The image has more than {limits.max_frames:,} frames. Send the one that is meant."
-        )
+        raise TooManyPixels(f"The image has more than {limits.max_frames:,} frames. Send the one that is meant.")
     return info
 
 
@@ -127,11 +125,7 @@ def thumbnail(data: bytes, side: int, limits: Limits = DEFAULT_LIMITS) -> Pixels
 
 def to_png(array: NDArray[np.uint8]) -> bytes:
     """A PNG of grey ``(height, width)``, RGB or RGBA ``(height, width, 3 or 4)`` pixels."""
-    if (
-        array.dtype != np.uint8
-        or 0 in array.shape
-        or not (array.ndim == 2 or array.shape[2:] in ((3,), (4,)))
-    ):
+    if array.dtype != np.uint8 or 0 in array.shape or not (array.ndim == 2 or array.shape[2:] in ((3,), (4,))):
         raise BadParameter(
             f"An array of shape {array.shape} and type {array.dtype} is no picture. "
             "Give uint8 values as (height, width), or (height, width, 3 or 4)."
@@ -148,9 +142,7 @@ def content_hash(data: bytes) -> str:
 
 def _decode(data: bytes, info: ImageInfo, size: tuple[int, int] | None, limits: Limits) -> Pixels:
     if size is not None and (min(size) < 1 or size[0] * size[1] > limits.max_pixels):
-        raise BadParameter(
-            f"The size {size[0]}x{size[1]} is impossible. Ask for 1 to {limits.max_pixels:,} pixels."
-        )
+        raise BadParameter(f"The size {size[0]}x{size[1]} is impossible. Ask for 1 to {limits.max_pixels:,} pixels.")
     _hold_pillow_to(limits)
     try:
         with Image.open(io.BytesIO(_lean(data, info)), formats=[info.format]) as image:

@@ -67,9 +67,7 @@ def open_runtime(
             raise BadParameter(f"{name} must be at least 1, not {value}. Leave it out for the usual number.")
     if kind == "tensorflow":
         if precision not in (None, "float32"):
-            raise BadParameter(
-                f"TensorFlow runs float32, not {precision}. Use openvino, or leave precision out."
-            )
+            raise BadParameter(f"TensorFlow runs float32, not {precision}. Use openvino, or leave precision out.")
         from models.runtime_tensorflow import TensorflowRuntime
 
         return TensorflowRuntime(model, threads=threads)

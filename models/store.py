@@ -17,14 +17,16 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from models.card import CARD_FILE, Card, FilePrecision, read_card
 from models.errors import BadParameter, StoreError, UnknownModel
 from models.files import disk_errors, files_below, sha256_of, sync, sync_tree, write_whole
 from models.staging import exclusive, staging
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 logger = logging.getLogger(__name__)
 
@@ -65,8 +67,11 @@ class StoredModel:
         have = ", ".join(export.precision for export in self.card.exports) or "nothing"
         raise StoreError(f"Model {self.tag} has no {precision} export, only {have}. Export it first.")
 
-    def head(self) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    def head(self) -> "tuple[NDArray[np.float32], NDArray[np.float32]]":
         """Kernel ``(embedding, classes)`` and bias ``(classes,)``: logits = embedding @ kernel + bias."""
+        # Here, since those who only look what there is (commands, the launcher) need no arrays.
+        import numpy as np
+
         try:
             with np.load(self.path / HEAD_FILE, allow_pickle=False) as arrays:
                 return np.asarray(arrays["kernel"], np.float32), np.asarray(arrays["bias"], np.float32)
@@ -116,9 +121,7 @@ def publish(folder: Path, card: Card, version: str | None, *, keep_created: bool
     sync_tree(folder)
     missing = [export.file for export in card.exports if export.file not in card.files]
     if missing:
-        raise StoreError(
-            f"The card of {card.name} names {missing[0]}, which was not written. Export it again."
-        )
+        raise StoreError(f"The card of {card.name} names {missing[0]}, which was not written. Export it again.")
     root = store_home() / "models"
     with exclusive(store_home()):
         newest = next(iter(list_models(card.name)), None)
@@ -129,9 +132,7 @@ def publish(folder: Path, card: Card, version: str | None, *, keep_created: bool
         version = version or _version_of(card.created)
         target = root / card.name / version
         if target.exists():
-            raise StoreError(
-                f"Model {card.name}:{version} exists already. Give another version, or delete it."
-            )
+            raise StoreError(f"Model {card.name}:{version} exists already. Give another version, or delete it.")
         write_whole(folder / CARD_FILE, card.model_dump_json(indent=2).encode())
         write_whole(folder / BENTOML_FILE, bentoml_yaml(card, version).encode())
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -290,9 +291,7 @@ def _what_there_is(name: str) -> str:
     if versions:
         return f"Its versions are {_some(versions)}."
     names = sorted({model.name for model in list_models()})
-    return (
-        f"The store holds {_some(names)}." if names else "The store is empty: train one with `catseye train`."
-    )
+    return f"The store holds {_some(names)}." if names else "The store is empty: train one with `catseye train`."
 
 
 def _some(words: list[str]) -> str:
@@ -303,9 +302,7 @@ def _hashes(folder: Path) -> dict[str, str]:
     hashes = {}
     for relative, path in files_below(folder):
         if path.is_symlink() or not path.is_file():
-            raise StoreError(
-                f"{relative} is no ordinary file, so it cannot be stored. Copy what it points to."
-            )
+            raise StoreError(f"{relative} is no ordinary file, so it cannot be stored. Copy what it points to.")
         if relative not in (CARD_FILE, BENTOML_FILE):
             hashes[relative] = sha256_of(path)
     return hashes

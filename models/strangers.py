@@ -39,9 +39,7 @@ def name_stranger(data: bytes) -> str:
     if head.startswith(_BASE64):
         return "The data are base64 text. Send the bytes themselves, decoded."
     if head.startswith(b"--") and b"content-disposition:" in head.lower():
-        return (
-            "The data are a multipart form inside of a body. Send its content type along, or the bare image."
-        )
+        return "The data are a multipart form inside of a body. Send its content type along, or the bare image."
     for mark, name in _MARKUP:
         if mark in head.lower():
             return f"The data are {name}, which is not read here. {_ADVICE}"

@@ -3,28 +3,29 @@
 BentoML runs the process, the workers and the probes; the public routes are a FastAPI application mounted
 on it, since BentoML's own upload path has no body limit, answers a broken image with a 500 and halves the
 throughput (docs/decisions).
+
+BentoML's supervisor imports this module too, only to read how many workers to start. So what a worker alone
+needs (FastAPI, the decoders, the networks) is imported when a worker begins, not above.
 """
 
 import logging
 import os
 import sys
 import threading
-from typing import Any, cast
+from functools import cache
+from typing import TYPE_CHECKING, Any, cast
 
 import bentoml
-from starlette.types import Receive, Scope, Send
 
 from service.drain import Drain
-from service.edge import Edge
-from service.metrics import count_worker
-from service.pipeline import Pipeline
 from service.settings import get_settings
-from service.web import create_web
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
 settings = get_settings()
-web = create_web(settings)
 drain = Drain()
-web.state.drain = drain
 
 _log = logging.getLogger("catseye")
 
@@ -38,9 +39,26 @@ def tracing() -> dict[str, Any]:
     return {} if configured else {"excluded_urls": [".*"]}
 
 
-async def mounted(scope: Scope, receive: Receive, send: Send) -> None:
+@cache
+def web() -> "FastAPI":
+    """The application, made once in each worker."""
+    from service.web import create_web
+
+    made = create_web(settings)
+    made.state.drain = drain
+    return made
+
+
+async def mounted(scope: "Scope", receive: "Receive", send: "Send") -> None:
     """The application as a plain callable, for BentoML to hand it every path, unknown ones included."""
-    await web(scope, receive, send)
+    await web()(scope, receive, send)
+
+
+def edged(app: "ASGIApp") -> "ASGIApp":
+    """BentoML's application with the edge around it."""
+    from service.edge import Edge
+
+    return Edge(app, settings=settings, drain=drain, web=mounted)
 
 
 @bentoml.service(
@@ -57,10 +75,17 @@ class Catseye:
 
     def __init__(self) -> None:
         _log_lines()
+        # The networks are compiled outside of the interpreter, so the routes are made meanwhile.
+        making = threading.Thread(target=web, name="catseye-web")
+        making.start()
+        from service.metrics import count_worker
+        from service.pipeline import Pipeline
+
         count_worker()
         self._pipeline = Pipeline(settings)
         self._pipeline.start()
-        web.state.gateway = self._pipeline
+        making.join()
+        web().state.gateway = self._pipeline
         self._ended = threading.Event()
         if settings.reload_seconds:
             threading.Thread(target=self._watch, name="catseye-store", daemon=True).start()
@@ -89,7 +114,7 @@ class Catseye:
 
 
 # The decorator turned the class into a service, which the type checker does not know.
-cast(Any, Catseye).add_asgi_middleware(Edge, settings=settings, drain=drain, web=mounted)
+cast(Any, Catseye).add_asgi_middleware(edged)
 
 
 def _log_lines() -> None:

@@ -35,17 +35,20 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 3000,
 ) -> None:
     """Serve the store's classifiers over HTTP; settings are environment variables CATSEYE_*."""
-    from models.store import list_models
     from service import launch
 
-    settings = read_settings()
+    raise typer.Exit(launch.serve(host, port, read_settings(), meanwhile=_say_if_empty))
+
+
+def _say_if_empty() -> None:
+    from models.store import list_models
+
     if not list_models():
         typer.echo(
             "catseye: the store has no model yet, so /readyz says 503. Train one with `catseye train DIR --name NAME`; "
             "it is served as soon as it is stored.",
             err=True,
         )
-    raise typer.Exit(launch.serve(host, port, settings))
 
 
 @app.command()

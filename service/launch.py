@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 from types import FrameType
@@ -57,8 +58,8 @@ def command(host: str, port: int, settings: Settings) -> list[str]:
     return [sys.executable, "-m", "bentoml", "serve", TARGET, *pairs]
 
 
-def serve(host: str, port: int, settings: Settings) -> int:
-    """Serve until a signal ends it; gives the exit code."""
+def serve(host: str, port: int, settings: Settings, meanwhile: Callable[[], object] | None = None) -> int:
+    """Serve until a signal ends it; gives the exit code. ``meanwhile`` is called while the server starts."""
     check_free(host, port)
     with tempfile.TemporaryDirectory(prefix="catseye-serve-") as folder:
         drain_file = Path(folder) / "drain"
@@ -70,6 +71,8 @@ def serve(host: str, port: int, settings: Settings) -> int:
         # A session of its own: Ctrl-C in a terminal would otherwise reach the workers before us.
         child = subprocess.Popen(command(host, port, settings), env=environment, start_new_session=True)  # noqa: S603
         exit_.attach(child)
+        if meanwhile is not None:
+            meanwhile()
         code = child.wait()
         return 0 if exit_.asked and code in (0, -signal.SIGTERM) else code
 

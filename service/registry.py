@@ -195,8 +195,7 @@ class Registry:
 def no_fast_variant(name: str) -> UnknownModel:
     """What to say where the fast variant of a model is asked for and there is none."""
     return UnknownModel(
-        f"Model {name} has no fast variant. "
-        f"Train one with `catseye train DIR --name {name}-fast --variant-of {name}`."
+        f"Model {name} has no fast variant. Train one with `catseye train DIR --name {name}-fast --variant-of {name}`."
     )
 
 

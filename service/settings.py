@@ -2,13 +2,15 @@
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from models.errors import BadParameter
-from models.image import Limits
+
+if TYPE_CHECKING:
+    from models.image import Limits
 
 PREFIX = "CATSEYE_"
 
@@ -101,8 +103,11 @@ class Settings(BaseSettings):
         return value
 
     @property
-    def limits(self) -> Limits:
+    def limits(self) -> "Limits":
         """The decoder's limits."""
+        # Here, since whoever only reads settings (the supervisor, the launcher) needs no decoder.
+        from models.image import Limits
+
         return Limits(
             max_bytes=self.max_body_bytes,
             max_pixels=int(self.max_megapixels * 1e6),
