@@ -136,7 +136,7 @@ class Export(Part):
     sha256: str
     """Of the ``.bin`` that goes with it."""
     accuracy: float | None = None
-    """On the test split, through the serving decode and OpenVINO."""
+    """On the test split, without one on the validation split, through the serving decode and OpenVINO."""
     note: str = ""
 
 

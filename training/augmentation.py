@@ -94,9 +94,12 @@ class Augmentation:
 
     def __call__(self, images: Pixels, rng: np.random.Generator) -> Pixels:
         """A variant of each image ``(n, height, width, 3)``; the same generator state, the same pixels."""
+        return self.vary(images, rng.random((len(images), 8)))
+
+    def vary(self, images: Pixels, draws: NDArray[np.float64]) -> Pixels:
+        """The variant of each image that eight numbers in [0, 1) stand for: ``draws`` (n, 8)."""
         if not self.active or not len(images):
             return images
-        draws = rng.random((len(images), 8))
         with ThreadPoolExecutor(workers()) as pool:
             return np.stack(list(pool.map(self._vary, images, draws)))
 

@@ -11,7 +11,7 @@ from rich.table import Table
 from models import store
 from models.backbones import list_backbones
 from models.errors import BadParameter, CatseyeError
-from training.config import Depths, Freeze, Mirror, TrainSettings, quiet_tensorflow
+from training.config import Depths, Freeze, Int8, Mirror, TrainSettings, quiet_tensorflow
 from training.progress import console
 
 app = typer.Typer(no_args_is_help=True, help="Train classifiers and look after them.")
@@ -40,12 +40,18 @@ def train(
     size: Annotated[int | None, typer.Option(help="Pixels a side; the network's own by default.")] = None,
     depths: Annotated[Depths, typer.Option(help="Maps that the head averages.")] = _DEFAULTS.depths,
     mirror: Annotated[Mirror, typer.Option(help="Mirror images to train on too.")] = _DEFAULTS.mirror,
+    augment: Annotated[
+        str, typer.Option(help="Vary training images: usual, all, none, or for example 'flip, rotate=15, brightness'.")
+    ] = _DEFAULTS.augment,
     head_epochs: Annotated[int, typer.Option(help="Most epochs of the new head alone.")] = _DEFAULTS.head_epochs,
     epochs: Annotated[int, typer.Option(help="Most epochs of fine-tuning.")] = _DEFAULTS.epochs,
     patience: Annotated[int, typer.Option(help="Epochs without progress before it stops.")] = _DEFAULTS.patience,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = _DEFAULTS.batch_size,
     learning_rate: Annotated[float, typer.Option(help="Of the head.")] = _DEFAULTS.learning_rate,
     slower: Annotated[float, typer.Option(help="Fine-tuning is so many times slower.")] = _DEFAULTS.slower,
+    layer_decay: Annotated[
+        float, typer.Option(help="In fine-tuning each stage learns so many times as fast as the one above.")
+    ] = _DEFAULTS.layer_decay,
     dropout: Annotated[float, typer.Option(help="Share of features dropped.")] = _DEFAULTS.dropout,
     l2: Annotated[float, typer.Option(help="Weight of the squared kernel.")] = _DEFAULTS.l2,
     batch_norm: Annotated[bool, typer.Option(help="Batch normalisation in the head.")] = False,
@@ -53,6 +59,11 @@ def train(
     class_weights: Annotated[bool, typer.Option(help="Let small classes weigh as much as large.")] = False,
     seed: Annotated[int, typer.Option(help="Of the split, the weights and the order.")] = _DEFAULTS.seed,
     variant_of: Annotated[str | None, typer.Option(help="Store it as the fast variant of this model.")] = None,
+    int8: Annotated[Int8, typer.Option(help="auto: serve int8 if it is as right; off: float only.")] = _DEFAULTS.int8,
+    int8_drop: Annotated[float, typer.Option(help="Points of accuracy that int8 may lose.")] = _DEFAULTS.int8_drop,
+    allow_unreadable: Annotated[
+        bool, typer.Option(help="Go on where more than one file in twenty cannot be read.")
+    ] = False,
     resume: Annotated[bool, typer.Option(help="Go on with the newest unfinished run of that name.")] = False,
 ) -> None:
     """Train a classifier on a folder of images and store it."""
@@ -65,12 +76,14 @@ def train(
             size=size,
             depths=depths,
             mirror=mirror,
+            augment=augment,
             head_epochs=head_epochs,
             epochs=epochs,
             patience=patience,
             batch_size=batch_size,
             learning_rate=learning_rate,
             slower=slower,
+            layer_decay=layer_decay,
             dropout=dropout,
             l2=l2,
             batch_norm=batch_norm,
@@ -78,6 +91,9 @@ def train(
             class_weights=class_weights,
             seed=seed,
             variant_of=variant_of,
+            int8=int8,
+            int8_drop=int8_drop,
+            allow_unreadable=allow_unreadable,
         )
         from training.train import train as run
 
@@ -142,12 +158,15 @@ def evaluate(
     model: Annotated[str, typer.Argument(help="NAME or NAME:VERSION in the store.")],
     data: Annotated[Path, typer.Argument(help="Labelled images: a folder of class folders, or a CSV.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
+    allow_unreadable: Annotated[
+        bool, typer.Option(help="Go on where more than one file in twenty cannot be read.")
+    ] = False,
 ) -> None:
     """Measure a stored classifier on labelled images it has not seen."""
     with plain_errors():
         from training.measuring import measure
 
-        measure(store.get(model), data, out)
+        measure(store.get(model), data, out, allow_unreadable=allow_unreadable)
 
 
 @app.command()

@@ -6,14 +6,17 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from models.errors import BadParameter
+from training.augmentation import Augmentation
 
 Freeze = Literal["auto", "head", "most", "few", "none"]
 Mirror = Literal["none", "horizontal", "all"]
 Depths = Literal["last", "several"]
+Int8 = Literal["auto", "off"]
 
 DEFAULT_HOME = ".catseye"
 SLOWER_LEAST, SLOWER_MOST = 10.0, 100.0
 """How many times smaller the learning rate of fine-tuning may be: the lecture's range."""
+DEFAULT_INT8_DROP = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +33,8 @@ class TrainSettings:
     """Whether the head sees the last feature map only, or the maps of all taps."""
     mirror: Mirror = "horizontal"
     """Which mirror images are trained on too."""
+    augment: str = "none"
+    """How training images are varied at random, in the words of ``training.augmentation``."""
     head_epochs: int = 20
     """At most so many epochs of the head alone, on cached features."""
     epochs: int = 10
@@ -40,6 +45,8 @@ class TrainSettings:
     learning_rate: float = 0.001
     slower: float = 50.0
     """Fine-tuning learns so many times slower than the head did."""
+    layer_decay: float = 1.0
+    """In fine-tuning each stage learns this many times as fast as the one above it; 1: all alike."""
     dropout: float = 0.2
     l2: float = 1e-4
     """Weight of the squared kernel, of standardised features, in the loss."""
@@ -55,21 +62,31 @@ class TrainSettings:
     """How much the teacher's and the student's probabilities are softened, from 1 on."""
     teacher_share: float = 0.7
     """Weight of the teacher in the loss; the labels have the rest."""
+    int8: Int8 = "auto"
+    """``auto`` serves int8 where it costs at most ``int8_drop`` of accuracy; ``off`` makes no int8 file."""
+    int8_drop: float = DEFAULT_INT8_DROP
+    """Points of accuracy, hundredths, that int8 may lose on held-out images."""
+    allow_unreadable: bool = False
+    """Go on where more than one file in twenty cannot be read."""
 
     def __post_init__(self) -> None:
-        for key in ("freeze", "mirror", "depths"):
-            self._one_of(key, {"freeze": Freeze, "mirror": Mirror, "depths": Depths}[key])
+        for key, kind in {"freeze": Freeze, "mirror": Mirror, "depths": Depths, "int8": Int8}.items():
+            self._one_of(key, kind)
         for key in ("head_epochs", "patience", "batch_size"):
             self._between(key, 1, 100_000)
         self._between("epochs", 0, 100_000)
         self._between("seed", 0, 2**31 - 1)
         self._between("learning_rate", 1e-7, 1.0)
         self._between("slower", SLOWER_LEAST, SLOWER_MOST)
+        # The same words for the same moves, so that equal runs have equal settings.
+        object.__setattr__(self, "augment", str(Augmentation.from_text(self.augment)))
+        self._between("layer_decay", 0.05, 1.0)
         self._between("dropout", 0.0, 0.95)
         self._between("l2", 0.0, 10.0)
         self._between("label_smoothing", 0.0, 0.9)
         self._between("temperature", 1.0, 100.0)
         self._between("teacher_share", 0.0, 1.0)
+        self._between("int8_drop", 0.0, 100.0)
 
     def as_dict(self) -> dict[str, object]:
         """For the card and the run folder."""

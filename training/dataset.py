@@ -205,7 +205,7 @@ def _refuse_broken(skipped: Sequence[Skipped], total: int, allow: bool) -> None:
         raise BadData(
             f"{len(skipped)} of {total} files cannot be read, more than {MOST_UNREADABLE:.0%}: "
             f"{_listed(skipped, 5)}. "
-            "Repair or remove them, or allow unreadable files."
+            "Repair or remove them, or go on without them: --allow-unreadable."
         )
 
 

@@ -1,6 +1,6 @@
 """Activations at a cut, computed once through OpenVINO and kept on disk by content.
 
-A row belongs to an image's SHA-256, a view of it (plain or mirrored) and the hash of everything below the
+A row belongs to an image's SHA-256, a view of it (plain, mirrored or varied) and the hash of everything below the
 cut, so that a changed image, size or weight can never meet a stale row. Rows lie in shards that are written
 whole or not at all; they are read through the page cache, so data sets larger than memory stream.
 """
@@ -8,10 +8,10 @@ whole or not at all; they are read through the page cache, so data sets larger t
 import errno
 import shutil
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import TypeVar
 
 import keras
 import numpy as np
@@ -21,17 +21,14 @@ from numpy.typing import NDArray
 from models.errors import StoreError
 from models.files import replace_whole, write_whole
 from models.telemetry import load_openvino, no_telemetry
-from training.config import Mirror, catseye_home
+from training.config import catseye_home
 from training.cut import Cut
 from training.dataset import Sample, load_batch
 from training.progress import images_bar
+from training.views import VIEWS, AnyView, View, folder_of, mirrored, shown
 
-View = Literal["plain", "left-right", "up-down", "both"]
-VIEWS: Mapping[Mirror, tuple[View, ...]] = {
-    "none": ("plain",),
-    "horizontal": ("plain", "left-right"),
-    "all": ("plain", "left-right", "up-down", "both"),
-}
+__all__ = ["VIEWS", "FeatureStore", "Rows", "View", "cached_rows", "compiled", "mirrored", "room_for", "row_bytes"]
+
 T = TypeVar("T")
 _BATCH = 16
 _SHARD_BYTES = 64_000_000
@@ -39,13 +36,6 @@ _FLOAT16_FROM = 8_000
 """Rows wider than this are kept in half precision: feature maps, not embeddings."""
 _KEEP_FREE = 1_000_000_000
 """Bytes that the cache leaves free on its disk."""
-
-
-def mirrored(images: NDArray[np.uint8], view: View) -> NDArray[np.uint8]:
-    """Images (batch, height, width, 3) as that view shows them."""
-    rows = slice(None, None, -1 if view in ("up-down", "both") else 1)
-    columns = slice(None, None, -1 if view in ("left-right", "both") else 1)
-    return np.ascontiguousarray(images[:, rows, columns])
 
 
 class Rows:
@@ -107,10 +97,10 @@ class FeatureStore:
             self._index.update({key: (len(self._shards) - 1, row) for row, key in enumerate(keys)})
 
 
-def cached_rows(cut: Cut, samples: Sequence[Sample], views: Sequence[View], *, title: str) -> list[Rows]:
+def cached_rows(cut: Cut, samples: Sequence[Sample], views: Sequence[AnyView], *, title: str) -> list[Rows]:
     """For every view the rows of ``samples`` at the cut; what is missing is computed and kept."""
     root = catseye_home() / "features" / cut.key()[:32]
-    stores = {view: FeatureStore(root / view) for view in views}
+    stores = {view: FeatureStore(root / folder_of(view)) for view in views}
     missing = {view: list({s.sha256: s for s in samples if s.sha256 not in stores[view]}.values()) for view in views}
     total = sum(len(some) for some in missing.values())
     if total:
@@ -167,7 +157,7 @@ def _compute(
     cut: Cut,
     run: Callable[[Iterator[NDArray[np.uint8]]], Iterator[NDArray[np.float32]]],
     samples: Sequence[Sample],
-    view: View,
+    view: AnyView,
     store: FeatureStore,
     advance: Callable[[int, str], None],
 ) -> None:
@@ -175,7 +165,8 @@ def _compute(
     step = max(1, _SHARD_BYTES // row_bytes(cut))
     for start in range(0, len(samples), step):
         part = samples[start : start + step]
-        batches = (mirrored(load_batch(part[i : i + _BATCH], size), view) for i in range(0, len(part), _BATCH))
+        groups = (part[i : i + _BATCH] for i in range(0, len(part), _BATCH))
+        batches = (shown(load_batch(group, size), group, view) for group in groups)
         rows = np.empty((len(part), cut.width), dtype)
         done = 0
         for result in run(batches):

@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from training.cut import Cut
 from training.dataset import Sample, load_batch
-from training.features import Rows, View, mirrored
+from training.features import Rows
+from training.views import View, mirrored
 
 Floats = NDArray[np.float32]
 Positions = NDArray[np.int64]

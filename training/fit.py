@@ -6,8 +6,8 @@ goes to a checkpoint, and a run with the same seed that is resumed ends where it
 """
 
 import math
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import keras
 import numpy as np
@@ -18,6 +18,7 @@ from training.checkpoint import Arrays, Checkpoint, Progress
 from training.cut import Cut
 from training.feeding import Batches
 from training.progress import images_bar
+from training.rates import optimizer
 
 Floats = NDArray[np.float32]
 _SMALLEST_DEVIATION = 1e-3
@@ -35,6 +36,8 @@ class Schedule:
     label_smoothing: float = 0.0
     loss: keras.losses.Loss | None = None
     """Instead of the cross-entropy with the labels; targets may then be wider than the logits."""
+    rates: Mapping[str, float] = field(default_factory=dict)
+    """Layer name -> share of the learning rate; layers that are not named have all of it."""
 
 
 class StandardHead:
@@ -97,7 +100,7 @@ def fit(
         0.0, steps * max(1, schedule.epochs - 1), warmup_target=schedule.learning_rate, warmup_steps=steps
     )
     model.compile(
-        optimizer=keras.optimizers.Adam(rate),
+        optimizer=optimizer(model, rate, schedule.rates),
         loss=schedule.loss
         or keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=schedule.label_smoothing),
         weighted_metrics=[keras.metrics.MeanMetricWrapper(_right, name="accuracy")],

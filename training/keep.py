@@ -2,14 +2,12 @@
 
 import shutil
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from models import store
 from models.card import Card, Distillation, Export, WeightsProvenance
@@ -17,31 +15,22 @@ from models.classifier import Classifier, head_arrays
 from models.export import export_openvino
 from models.files import write_whole
 from models.history import HISTORY_FILE, History, Phase
-from models.runtime import Runtime, open_runtime
 from models.store import HEAD_FILE, KERAS_FILE, StoredModel
+from training import precision
 from training.activations import activations
 from training.checkpoint import Progress
-from training.dataset import Dataset, Sample, labels_of, load_batch
+from training.config import DEFAULT_INT8_DROP, Int8
+from training.dataset import Dataset, labels_of
 from training.evaluation import evaluate, fit_temperature, reference
+from training.precision import logits_of
 from training.progress import console
 from training.report import PLOTS_FOLDER, REPORT_FILE, Report, write_report
 from training.runs import mark_done
 from training.summary import show
 
-Floats = NDArray[np.float32]
-_BATCH = 16
+__all__ = ["Outcome", "export_files", "keep", "logits_of", "versions"]
+
 _PACKAGES = ("tensorflow", "keras", "openvino", "numpy", "pillow", "catseye")
-
-
-def logits_of(runtime: Runtime, samples: Sequence[Sample], card: Card) -> Floats:
-    """Logits (samples, classes) through the decode and the runtime that serve, in the samples' order."""
-    if not samples:
-        return np.empty((0, len(card.labels)), np.float32)
-    parts = (samples[i : i + _BATCH] for i in range(0, len(samples), _BATCH))
-    with ThreadPoolExecutor(runtime.streams) as pool:
-        return np.concatenate(
-            list(pool.map(lambda part: runtime.run(load_batch(part, card.input_size))["logits"], parts))
-        )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +47,10 @@ class Outcome:
     phases: Sequence[Progress]
     notes: Sequence[str]
     distillation: Distillation | None = None
+    preview: bytes | None = None
+    """A PNG of augmented training images, where there are any."""
+    int8: Int8 = "auto"
+    int8_drop: float = DEFAULT_INT8_DROP
 
 
 def keep(outcome: Outcome) -> StoredModel:
@@ -66,12 +59,11 @@ def keep(outcome: Outcome) -> StoredModel:
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
     card = draft(outcome, export_files(outcome.classifier, folder))
-    runtime = open_runtime(StoredModel(card.name, "draft", folder, card), hint="throughput")
-    try:
-        card, logits = _measure(card, runtime, outcome.dataset)
-        _report(outcome, card, logits, runtime)
-    finally:
-        runtime.close()
+    choice = precision.choose(card, folder, outcome.dataset, int8=outcome.int8 == "auto", most_drop=outcome.int8_drop)
+    card = _measured(card, choice, outcome.dataset)
+    if choice.reason:
+        console.print(choice.reason, highlight=False, markup=False)
+    _report(outcome, card, choice, folder)
     write_whole(folder / HISTORY_FILE, history_of(outcome.phases).model_dump_json(indent=2).encode())
     shutil.copy(outcome.folder / REPORT_FILE, folder)
     if (outcome.folder / PLOTS_FOLDER).is_dir():
@@ -84,18 +76,22 @@ def keep(outcome: Outcome) -> StoredModel:
     return stored
 
 
-def _report(outcome: Outcome, card: Card, logits: Floats, runtime: Runtime) -> None:
-    kernel, bias = head_arrays(outcome.classifier)
-    report = Report(
-        card=card,
-        dataset=outcome.dataset,
-        samples=outcome.dataset.test,
-        logits=logits,
-        phases=outcome.phases,
-        notes=outcome.notes,
-        activation=activations(runtime, card, kernel, bias),
-    )
-    path = write_report(outcome.folder, report)
+def _report(outcome: Outcome, card: Card, choice: precision.Choice, folder: Path) -> None:
+    runtime = precision.draft_runtime(card, folder, choice.answers.precision)
+    try:
+        report = Report(
+            card=card,
+            dataset=outcome.dataset,
+            samples=outcome.dataset.test,
+            logits=choice.answers.test,
+            phases=outcome.phases,
+            notes=[*outcome.notes, *filter(None, [choice.reason])],
+            preview=outcome.preview,
+            activation=activations(runtime, card, *head_arrays(outcome.classifier)),
+        )
+        path = write_report(outcome.folder, report)
+    finally:
+        runtime.close()
     console.print(f"Report: {path}", highlight=False)
 
 
@@ -134,21 +130,21 @@ def draft(outcome: Outcome, export: Export) -> Card:
     )
 
 
-def _measure(card: Card, runtime: Runtime, dataset: Dataset) -> tuple[Card, Floats]:
-    """The card with temperature, metrics and reference, and the test images' logits."""
-    held, logits = (logits_of(runtime, part, card) for part in (dataset.validation, dataset.test))
-    temperature = fit_temperature(held, labels_of(dataset.validation)) if len(held) else 1.0
-    if not len(logits):
-        return card.model_copy(update={"temperature": temperature}), logits
-    metrics = evaluate(logits, labels_of(dataset.test), card.labels, temperature)
-    export = card.exports[0].model_copy(update={"accuracy": metrics.accuracy})
-    changes = {
+def _measured(card: Card, choice: precision.Choice, dataset: Dataset) -> Card:
+    """The card with every export, and temperature, metrics and reference of the one that serves."""
+    answers = choice.answers
+    temperature = 1.0
+    if dataset.validation:
+        temperature = fit_temperature(answers.validation, labels_of(dataset.validation))
+    changes: dict[str, object] = {
+        "exports": choice.exports,
+        "served_precision": answers.precision,
         "temperature": temperature,
-        "metrics": metrics,
-        "reference": reference(logits, card.labels, temperature),
-        "exports": (export,),
     }
-    return card.model_copy(update=changes), logits
+    if dataset.test:
+        changes["metrics"] = evaluate(answers.test, labels_of(dataset.test), card.labels, temperature)
+        changes["reference"] = reference(answers.test, card.labels, temperature)
+    return card.model_copy(update=changes)
 
 
 def versions() -> dict[str, str]:

@@ -9,19 +9,21 @@ from models.store import StoredModel
 from training.activations import activations
 from training.dataset import Dataset, Fractions, labels_of, read_dataset
 from training.evaluation import evaluate
-from training.keep import logits_of
+from training.precision import logits_of
 from training.progress import console
 from training.report import Report, write_report
 from training.summary import show
 
 
-def measure(model: StoredModel, data: Path, out: Path | None = None) -> Report:
+def measure(model: StoredModel, data: Path, out: Path | None = None, *, allow_unreadable: bool = False) -> Report:
     """Print the figures on all images of ``data``, noting where they trained the model; report to ``out``.
 
     A data set with a test part of its own is measured on that part. Raises BadData where a label is unknown to
     the model.
     """
-    dataset = aligned(read_dataset(data, fractions=Fractions(validation=0, test=0)), model.card.labels)
+    nothing_held_out = Fractions(validation=0, test=0)
+    found = read_dataset(data, fractions=nothing_held_out, allow_unreadable=allow_unreadable)
+    dataset = aligned(found, model.card.labels)
     samples = dataset.test or dataset.samples
     runtime = open_runtime(model, hint="throughput")
     try:

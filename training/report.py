@@ -46,6 +46,8 @@ class Report:
     phases: Sequence[plots.Phase] = ()
     notes: Sequence[str] = ()
     """Sentences about decisions of the run, such as the freeze strategy and why."""
+    preview: bytes | None = None
+    """A PNG of augmented training images."""
     activation: Activation | None = None
     worst_images: int = 12
 
@@ -115,6 +117,8 @@ def _draw(report: Report) -> dict[str, bytes]:
     drawn: dict[str, bytes] = {}
     if any(phase.history for phase in report.phases):
         drawn["learning_curves"] = plots.learning_curves(report.phases)
+    if report.preview is not None:
+        drawn["augmentation"] = report.preview
     metrics, temperature = report.card.metrics, report.card.temperature
     if metrics is not None and len(report.samples):
         targets = labels_of(report.samples)

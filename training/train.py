@@ -16,18 +16,21 @@ from models.errors import BadParameter
 from models.freezing import Freeze, apply_freeze
 from models.store import StoredModel, check_name
 from models.weights import load_weights
+from training.augmentation import Augmentation
 from training.checkpoint import Checkpoint, Progress
 from training.config import TrainSettings
 from training.cut import Cut, cut_at_embedding, cut_at_pixels, cut_where_training_begins
 from training.dataset import Dataset, Sample, labels_of, read_dataset, targets_of, weights_of
-from training.features import VIEWS, cached_rows, room_for
+from training.features import cached_rows, room_for
 from training.feeding import ActivationSource, Batches, PixelSource, Source
 from training.fit import Schedule, StandardHead, fit
 from training.keep import Outcome, keep
 from training.progress import console
+from training.rates import rates_by_depth
 from training.runs import new_run, pin_data, read_settings, unfinished_run
 from training.strategy import choose, kappa
 from training.teacher import Teaching
+from training.views import AnyView, View, exact_views, how_varied, preview, varied_copies
 
 Floats = NDArray[np.float32]
 _HEAD_BATCH = 128
@@ -47,6 +50,21 @@ class Run:
     notes: list[str] = field(default_factory=list)
     teaching: Teaching | None = None
 
+    @property
+    def augmentation(self) -> Augmentation:
+        """How training images are varied."""
+        return Augmentation.from_text(self.settings.augment)
+
+    @property
+    def exact(self) -> tuple[View, ...]:
+        """The mirror images that are trained on."""
+        return exact_views(self.settings.mirror, self.augmentation)
+
+    @property
+    def views(self) -> tuple[AnyView, ...]:
+        """All views of a training image whose activations can be kept."""
+        return (*self.exact, *varied_copies(self.augmentation, self.settings.seed))
+
     def say(self, words: str) -> None:
         """Print one fact, and keep it for the report."""
         self.notes.append(words)
@@ -65,7 +83,7 @@ def train(
     folder = unfinished_run(settings.name) if resume else None
     if folder is not None:
         settings, data = read_settings(folder)
-    dataset = read_dataset(data, seed=settings.seed, **reading)
+    dataset = read_dataset(data, seed=settings.seed, allow_unreadable=settings.allow_unreadable, **reading)
     return keep(learn(dataset, settings, folder or new_run(settings, data)))
 
 
@@ -92,6 +110,9 @@ def learn(dataset: Dataset, settings: TrainSettings, folder: Path) -> Outcome:
         folder=folder,
         phases=run.phases,
         notes=run.notes,
+        preview=preview(dataset.train, run.classifier.input_size, run.augmentation, settings.seed),
+        int8=settings.int8,
+        int8_drop=settings.int8_drop,
     )
 
 
@@ -122,7 +143,7 @@ def _describe(run: Run) -> None:
 
 def _standard_head(run: Run) -> StandardHead:
     """The head over the frozen base's features, standardised by the training images."""
-    settings, views = run.settings, VIEWS[run.settings.mirror]
+    settings, views = run.settings, run.exact
     if run.provenance.source == "none":
         views = ("plain",)
     rows = cached_rows(cut_at_embedding(run.classifier), run.dataset.train, views, title="Features")
@@ -192,6 +213,9 @@ def _fine_tune(run: Run, head: StandardHead, freeze: Freeze, pretrained: bool) -
     cut = _phase_two_cut(run)
     source, validation = _pixels(run) if cut.at_pixels else _activations(cut, run, "Activations")
     rate = settings.learning_rate / (settings.slower if pretrained else 1)
+    if run.augmentation.active:
+        how = how_varied(run.exact, run.views, at_pixels=cut.at_pixels)
+        run.say(f"Augmentation {run.augmentation}: {how}.")
     run.say(
         f"Phase 2 trains {plan.trainable_parameters:,} parameters from {plan.first_trained_layer or 'the pixels'} "
         f"on, at a learning rate of {rate:g}, from {'decoded images' if cut.at_pixels else 'kept activations'}."
@@ -204,6 +228,7 @@ def _fine_tune(run: Run, head: StandardHead, freeze: Freeze, pretrained: bool) -
         learning_rate=rate,
         label_smoothing=settings.label_smoothing,
         loss=_loss(run),
+        rates=_rates(run) if pretrained else {},
     )
     train = _batches(run, source, batch_size=settings.batch_size)
     model = head.model(cut)
@@ -212,10 +237,21 @@ def _fine_tune(run: Run, head: StandardHead, freeze: Freeze, pretrained: bool) -
     )
 
 
+def _rates(run: Run) -> dict[str, float]:
+    """Layer name -> share of the learning rate, where depths are to learn differently."""
+    decay = run.settings.layer_decay
+    if decay == 1:
+        return {}
+    rates = rates_by_depth(run.classifier, decay)
+    least = min(rates.values())
+    run.say(f"Learning rates fall by {decay:g} a stage below the head, down to {least:.2g} of the head's.")
+    return rates
+
+
 def _phase_two_cut(run: Run) -> Cut:
     """Where the frozen layers end; at the pixels if nothing stands still, or its activations need too much disk."""
     cut = cut_where_training_begins(run.classifier)
-    images = len(run.dataset.train) * len(VIEWS[run.settings.mirror]) + len(run.dataset.validation)
+    images = len(run.dataset.train) * len(run.views) + len(run.dataset.validation)
     if cut.at_pixels or room_for(cut, images):
         return cut
     run.say("The disk is too small for the activations at the freeze point, so images go through the whole network.")
@@ -224,12 +260,12 @@ def _phase_two_cut(run: Run) -> Cut:
 
 def _pixels(run: Run) -> tuple[PixelSource, PixelSource | None]:
     size, validation = run.classifier.input_size, run.dataset.validation
-    train = PixelSource(run.dataset.train, size, VIEWS[run.settings.mirror])
+    train = PixelSource(run.dataset.train, size, run.exact, run.augmentation if run.augmentation.active else None)
     return train, PixelSource(validation, size) if validation else None
 
 
 def _activations(cut: Cut, run: Run, title: str) -> tuple[ActivationSource, ActivationSource | None]:
-    rows = cached_rows(cut, run.dataset.train, VIEWS[run.settings.mirror], title=f"{title}, training")
+    rows = cached_rows(cut, run.dataset.train, run.views, title=f"{title}, training")
     if not run.dataset.validation:
         return ActivationSource(cut, rows), None
     held = cached_rows(cut, run.dataset.validation, ("plain",), title=f"{title}, validation")

@@ -4,9 +4,11 @@ import pytest
 from models.classifier import build_classifier
 from models.errors import StoreError
 from tests.training.shapes import CIRCLE, SQUARE, shapes_folder
+from training.augmentation import Augmentation
 from training.cut import cut_at_embedding
 from training.dataset import load_batch, read_dataset
 from training.features import VIEWS, FeatureStore, cached_rows, mirrored
+from training.views import shown, varied_copies
 
 
 @pytest.fixture
@@ -22,6 +24,16 @@ def test_views_mirror_rows_and_columns():
     np.testing.assert_array_equal(mirrored(image, "up-down"), image[:, ::-1])
     np.testing.assert_array_equal(mirrored(image, "both"), image[:, ::-1, ::-1])
     assert VIEWS["all"] == ("plain", "left-right", "up-down", "both")
+
+
+def test_varied_copies_are_kept_too(home):
+    samples = read_dataset(shapes_folder(home / "data", {CIRCLE: 4, SQUARE: 4}), quiet=True).samples
+    classifier = build_classifier("cnn", 2, input_size=48)
+    copies = varied_copies(Augmentation(rotate=30), 0)
+    rows = cached_rows(cut_at_embedding(classifier), samples, copies, title="t")
+    pixels = shown(load_batch(samples, (48, 48)), samples, copies[1])
+    np.testing.assert_allclose(rows[1].all(), classifier.feature_model()(pixels), atol=1e-4)
+    assert np.abs(rows[1].all() - rows[0].all()).max() > 1e-3
 
 
 def test_rows_are_keras_own_and_are_computed_once(home):

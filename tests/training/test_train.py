@@ -30,7 +30,7 @@ def both_runtimes_agree(stored, samples):
     images = load_batch(samples, stored.card.input_size)
     answers = []
     for kind in ("openvino", "tensorflow"):
-        runtime = open_runtime(stored, kind)
+        runtime = open_runtime(stored, kind, precision="float32")
         answers.append(softmax(runtime.run(images)["logits"]))
         runtime.close()
     np.testing.assert_allclose(answers[0], answers[1], atol=1e-3)
@@ -45,7 +45,8 @@ def test_drawn_shapes_to_a_stored_classifier(homes, shapes, capsys):
     assert card.data.skipped == 1
     assert card.metrics.images == card.split.test
     assert card.settings == settings.as_dict()
-    assert card.exports[0].accuracy == card.metrics.accuracy
+    served = {export.precision: export for export in card.exports}[card.served_precision]
+    assert served.accuracy == card.metrics.accuracy
     dataset = read_dataset(shapes, seed=0, quiet=True)
     both_runtimes_agree(stored, dataset.test)
     kernel, bias = stored.head()
@@ -74,12 +75,48 @@ def test_two_phases_leave_the_statistics_of_the_base_alone(homes, shapes, monkey
         return WeightsProvenance(source="file", detail="weights of this test")
 
     monkeypatch.setattr(training, "load_weights", load)
-    settings = TrainSettings(name="mobile", size=32, freeze="most", head_epochs=1, epochs=1)
+    settings = TrainSettings(
+        name="mobile", size=32, freeze="most", head_epochs=1, epochs=1, layer_decay=0.5, int8="off"
+    )
     stored = train(shapes, settings)
     for one, other in zip(seen["before"], statistics(seen["model"]), strict=True):
         np.testing.assert_array_equal(one, other)
     assert stored.card.weights.source == "file"
     both_runtimes_agree(stored, read_dataset(shapes, quiet=True).test)
+
+
+@pytest.mark.parametrize(
+    ("freeze", "how"), [("none", "anew in every epoch"), ("most", "4 varied copies of each image")]
+)
+def test_augmented_images_teach_and_do_not_examine(homes, shapes, monkeypatch, capsys, freeze, how):
+    from models.card import WeightsProvenance
+
+    provenance = WeightsProvenance(source="file", detail="random weights of this test")
+    monkeypatch.setattr(training, "load_weights", lambda classifier, source: provenance)
+    settings = TrainSettings(
+        name="varied",
+        backbone="cnn",
+        size=32,
+        freeze=freeze,
+        augment="rotate, brightness=0.3",
+        head_epochs=1,
+        epochs=1,
+        int8="off",
+    )
+    stored = train(shapes, settings)
+    printed = " ".join(capsys.readouterr().out.split())
+    assert how in printed
+    assert stored.card.settings["augment"] == "rotate=10, brightness=0.3"
+    run = next((homes / "home" / "runs").iterdir())
+    assert (run / "plots" / "augmentation.png").read_bytes().startswith(b"\x89PNG")
+    assert "Augmentation</h2>" in (stored.path / "report.html").read_text()
+    copies = {path.name for path in (homes / "home" / "features").glob("*/copy-*")}
+    assert len(copies) == 4
+    plain = sum(len(path.read_text().split("\n")) for path in (homes / "home" / "features").glob("*/plain/*.txt"))
+    varied = sum(len(path.read_text().split("\n")) for path in (homes / "home" / "features").glob("*/copy-*-0/*.txt"))
+    held = stored.card.split.validation
+    cuts = 1 if freeze == "none" else 2
+    assert plain - varied == cuts * held
 
 
 def statistics(model):
@@ -88,7 +125,9 @@ def statistics(model):
 
 
 def test_a_killed_run_goes_on_to_the_same_model(homes, shapes, monkeypatch):
-    settings = TrainSettings(name="shapes", backbone="cnn", weights="none", size=32, head_epochs=4, epochs=4)
+    settings = TrainSettings(
+        name="shapes", backbone="cnn", weights="none", size=32, head_epochs=4, epochs=4, int8="off"
+    )
     whole = train(shapes, settings)
 
     class Killed(BaseException):
@@ -119,6 +158,16 @@ def test_a_class_of_one_image_says_what_to_do(homes):
     folder = shapes_folder(homes / "few", {CIRCLE: 3, SQUARE: 1})
     with pytest.raises(BadData, match="Add images"):
         train(folder, TrainSettings(name="few", backbone="cnn", weights="none"))
+
+
+def test_many_unreadable_files_stop_a_run_unless_told_otherwise(homes, shapes):
+    for i in range(4):
+        (shapes / CIRCLE / f"broken {i}.png").write_bytes(b"no image")
+    settings = {"name": "shapes", "backbone": "cnn", "weights": "none", "size": 32, "head_epochs": 1, "epochs": 1}
+    with pytest.raises(BadData, match=r"5 of 47 files cannot be read.*--allow-unreadable"):
+        train(shapes, TrainSettings(**settings))
+    stored = train(shapes, TrainSettings(**settings, allow_unreadable=True, int8="off"))
+    assert stored.card.data.skipped == 5
 
 
 def test_balanced_classes_weigh_the_same(homes):

@@ -1,0 +1,51 @@
+import keras
+import numpy as np
+import pytest
+
+from models.classifier import build_classifier
+from models.freezing import apply_freeze
+from training.rates import optimizer, rates_by_depth
+
+TARGETS = np.eye(2, dtype=np.float32)[[0, 1, 1, 0]]
+
+
+def moves(decay, steps=3):
+    """Layer -> how far its kernel moved under a few steps of the same gradients."""
+    classifier = build_classifier("cnn", 2, input_size=32)
+    apply_freeze(classifier, "none")
+    model = classifier.model
+    kernels = {layer.name: layer.kernel for layer in model.layers if hasattr(layer, "kernel")}
+    before = {name: kernel.numpy() for name, kernel in kernels.items()}
+    rates = rates_by_depth(classifier, decay) if decay < 1 else {}
+    model.compile(optimizer(model, 1e-3, rates), keras.losses.CategoricalCrossentropy(from_logits=True))
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
+    for _ in range(steps):
+        model.train_on_batch(images, TARGETS)
+    return {name: float(np.abs(kernel.numpy() - before[name]).max()) for name, kernel in kernels.items()}
+
+
+def test_shares_fall_a_stage_at_a_time_down_to_the_pixels():
+    classifier = build_classifier("mobilenet_v2", 2, input_size=32)
+    rates = rates_by_depth(classifier, 0.5)
+    assert rates["out_relu"] == rates["block_16_project"] == 0.5
+    assert rates["block_15_add"] == 0.25
+    assert rates["Conv1"] == 0.5 ** len(classifier.taps)
+    ordered = [rates[layer.name] for layer in classifier.backbone_layers()]
+    assert ordered == sorted(ordered)
+    assert "logits" not in rates
+
+
+def test_deeper_layers_move_less():
+    """Adam's first steps are as long as the learning rate, whatever the gradient: so moves show the rates."""
+    even, falling = moves(1.0), moves(0.5)
+    classifier = build_classifier("cnn", 2, input_size=32)
+    rates = rates_by_depth(classifier, 0.5)
+    assert len(set(rates.values())) > 2
+    for name, moved in falling.items():
+        share = rates.get(name, 1.0)
+        assert moved / even[name] == pytest.approx(share, rel=0.1)
+
+
+def test_without_decay_it_is_adam_itself():
+    model = build_classifier("cnn", 2, input_size=32).model
+    assert type(optimizer(model, 1e-3, {})) is keras.optimizers.Adam

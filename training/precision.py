@@ -1,0 +1,118 @@
+"""Which precision a model is served in: int8 where the held-out images show that it costs next to nothing.
+
+Int8 runs two to three times as many images a second as float32 on the same processor. It is rounded from the
+float network after training, with ranges taken from training images through the serving decode.
+"""
+
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from models.card import Card, Export, FilePrecision
+from models.export import preset_for, quantize
+from models.runtime import Runtime, open_runtime
+from models.store import StoredModel
+from training.dataset import Dataset, Sample, labels_of, load_batch
+
+Floats = NDArray[np.float32]
+CALIBRATION_IMAGES = 200
+"""Training images that set the ranges of int8; NNCF's own default is 300."""
+_BATCH = 16
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Logits (samples, classes) of the held-out images in one precision."""
+
+    precision: FilePrecision
+    validation: Floats
+    test: Floats
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The answers of the precision that serves, every export with its accuracy, and why."""
+
+    answers: Answers
+    exports: tuple[Export, ...]
+    reason: str = ""
+    """Empty where there was nothing to choose from."""
+
+
+def logits_of(runtime: Runtime, samples: Sequence[Sample], card: Card) -> Floats:
+    """Logits (samples, classes) through the decode and the runtime that serve, in the samples' order."""
+    if not samples:
+        return np.empty((0, len(card.labels)), np.float32)
+    parts = (samples[i : i + _BATCH] for i in range(0, len(samples), _BATCH))
+    with ThreadPoolExecutor(runtime.streams) as pool:
+        return np.concatenate(
+            list(pool.map(lambda part: runtime.run(load_batch(part, card.input_size))["logits"], parts))
+        )
+
+
+def draft_runtime(card: Card, folder: Path, precision: FilePrecision) -> Runtime:
+    """The runtime that serves, over a model's folder that is not in the store yet."""
+    return open_runtime(StoredModel(card.name, "draft", folder, card), precision=precision, hint="throughput")
+
+
+def choose(card: Card, folder: Path, dataset: Dataset, *, int8: bool, most_drop: float) -> Choice:
+    """Measure the float32 export of a model's ``folder``; with ``int8`` quantise it, measure that too, and choose.
+
+    Accuracy is that of the test images, without any that of the validation images. ``most_drop`` is in points
+    (hundredths) of it.
+    """
+    plain = _answers(card, folder, dataset, "float32")
+    exports: tuple[Export, ...] = (card.exports[0].model_copy(update={"accuracy": accuracy(plain, dataset)}),)
+    if not int8:
+        return Choice(plain, exports)
+    if exports[0].accuracy is None:
+        return Choice(plain, exports, "Serves float32: no image is held out to measure int8 by.")
+    small = quantize(folder, _calibration(dataset, card), preset_for(card.backbone))
+    card = card.model_copy(update={"exports": (*card.exports, small)})
+    rounded = _answers(card, folder, dataset, "int8")
+    reached = accuracy(rounded, dataset)
+    chosen, reason = decide(exports[0].accuracy, reached or 0.0, most_drop, _measured_on(dataset))
+    exports += (small.model_copy(update={"accuracy": reached, "note": f"{small.note}. {reason}"}),)
+    return Choice(rounded if chosen == "int8" else plain, exports, reason)
+
+
+def accuracy(answers: Answers, dataset: Dataset) -> float | None:
+    """Share of test images that are right, without any that of validation images, without either None."""
+    for logits, samples in ((answers.test, dataset.test), (answers.validation, dataset.validation)):
+        if samples:
+            return float(np.mean(logits.argmax(1) == labels_of(samples)))
+    return None
+
+
+def decide(plain: float, rounded: float, most_drop: float, images: str) -> tuple[FilePrecision, str]:
+    """What serves, and why, from the accuracies of float32 and int8 on ``images``."""
+    drop = 100 * (plain - rounded)
+    facts = f"int8 is right on {rounded:.2%} of {images}, float32 on {plain:.2%}"
+    # A drop of exactly the bound is within it, however the division was rounded.
+    if drop <= most_drop + 1e-9:
+        return "int8", f"Serves int8: {facts} (it may lose {most_drop:g} points)."
+    return "float32", f"Serves float32: {facts}, a loss of {drop:.2f} points where {most_drop:g} are allowed."
+
+
+def _measured_on(dataset: Dataset) -> str:
+    part, samples = ("test", dataset.test) if dataset.test else ("validation", dataset.validation)
+    return f"{len(samples)} {part} images"
+
+
+def _answers(card: Card, folder: Path, dataset: Dataset, precision: FilePrecision) -> Answers:
+    runtime = draft_runtime(card, folder, precision)
+    try:
+        held, test = (logits_of(runtime, part, card) for part in (dataset.validation, dataset.test))
+    finally:
+        runtime.close()
+    return Answers(precision, held, test)
+
+
+def _calibration(dataset: Dataset, card: Card) -> list[NDArray[np.uint8]]:
+    """Some of the training images, drawn by the split's seed, decoded as in serving."""
+    order = np.random.default_rng(dataset.split.seed).permutation(len(dataset.train))[:CALIBRATION_IMAGES]
+    return list(load_batch([dataset.train[i] for i in order], card.input_size))

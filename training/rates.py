@@ -1,0 +1,45 @@
+"""Learning rates by depth: the deeper a layer lies below the head, the less it is to change.
+
+A *stage* is what lies between two taps of the network. With a decay of 0.9, each stage learns nine tenths as
+fast as the one above it, and the head as fast as the schedule says (Howard and Ruder 2018 do so layer by layer).
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import keras
+
+from models.classifier import Classifier
+
+
+def rates_by_depth(classifier: Classifier, decay: float) -> dict[str, float]:
+    """Layer name -> share of the learning rate, for every layer of the base; the head has all of it."""
+    taps = {tap.name for tap in classifier.taps}
+    share, shares = decay, {}
+    for layer in reversed(classifier.backbone_layers()):
+        # The last tap is the base's own end and no stage lies above it.
+        if layer.name in taps and layer.name != classifier.taps[-1].name:
+            share *= decay
+        shares[layer.name] = share
+    return shares
+
+
+class ByDepth(keras.optimizers.Adam):  # type: ignore[misc]  # Keras has no types
+    """Adam whose step on each variable is a share of the learning rate; Adam undoes any scaling of the gradients."""
+
+    def __init__(self, learning_rate: Any, shares: Sequence[float]) -> None:
+        super().__init__(learning_rate)
+        self._shares = tuple(shares)
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """One step on one variable."""
+        share = self._shares[self._get_variable_index(variable)]
+        super().update_step(gradient, variable, learning_rate * share)
+
+
+def optimizer(model: keras.Model, learning_rate: Any, by_layer: Mapping[str, float]) -> keras.optimizers.Optimizer:
+    """Adam for the model's variables that learn; ``by_layer`` as ``rates_by_depth`` gives it, or empty."""
+    if not by_layer:
+        return keras.optimizers.Adam(learning_rate)
+    share_of = {id(v): by_layer.get(layer.name, 1.0) for layer in model.layers for v in layer.trainable_variables}
+    return ByDepth(learning_rate, [share_of[id(variable)] for variable in model.trainable_variables])
