@@ -12,8 +12,11 @@ from models.errors import BadParameter
 from service.settings import read_settings
 
 if TYPE_CHECKING:
+    from rich.table import Table
+
     from models.store import StoredModel
     from service.feature_maps import MapFormat
+    from service.plans import Plan
 
 app = typer.Typer(help="Serve classifiers, or run them on files.", add_completion=False, pretty_exceptions_enable=False)
 
@@ -137,37 +140,62 @@ def tune(
     version: Version = None,
     fast: Fast = False,
     seconds: Annotated[float, typer.Option(min=0.05, max=600, help="How long to measure each plan.")] = 1.0,
+    plot: Annotated[Path | None, typer.Option(help="Plot to write (PNG); by default beside the plan.")] = None,
 ) -> None:
     """Measure how to run a classifier fastest on this machine, and keep the plan for the service."""
     from rich.console import Console
     from rich.progress import Progress
-    from rich.table import Table
 
-    from service import offline, plans
+    from service import offline, plans, tuning
 
     settings = read_settings()
     stored = offline.find_model(model, version, fast=fast)
-    tried = plans.candidates(settings, brief=False)
+    tried = tuning.candidates(settings, brief=False)
     with Progress(console=Console(stderr=True), transient=True) as progress:
-        measuring = plans.measure(stored, settings, tried, seconds)
-        measured = list(progress.track(measuring, total=len(tried), description=f"measuring {stored.tag}"))
-    chosen = plans.best(measured)
+        task = progress.add_task(f"measuring {stored.tag}", total=len(tried) * tuning.ROUNDS)
+        measured = tuning.measure(stored, settings, tried, seconds, lambda: progress.advance(task))
+    chosen = tuning.best(measured)
     plans.keep_plan(stored.card, settings, chosen)
+    path = plans.plan_path(stored.card, settings)
+    title = f"{stored.tag}, {settings.runtime}, {plans.processors()} x {plans.this_machine().processor}"
+    console = Console()
+    console.print(_table_of(measured, chosen, title))
+    if chosen.provisional:
+        console.print("Others kept the processors busy, so the next start measures again; tune on a quiet machine.")
+    console.print(f"Kept in {path}; the service takes it when it starts.", soft_wrap=True)
+    _plot(measured, chosen, title, plot or path.with_suffix(".png"), asked=plot is not None)
+
+
+def _table_of(measured: "list[Plan]", chosen: "Plan", title: str) -> "Table":
+    from rich.table import Table
+
     most = max(plan.images_per_second for plan in measured)
-    table = Table(title=f"{stored.tag} on {plans.processors()} processors, {plans.this_machine().processor}")
-    for heading in ("streams", "threads", "batch", "images/s", "p50 ms"):
+    table = Table(title=title)
+    for heading in ("at once", "threads", "batch", "wait ms", "images/s", "p50 ms"):
         table.add_column(heading, justify="right")
     table.add_column("")
     for plan in measured:
-        figures = (plan.streams, plan.threads, plan.batch, f"{plan.images_per_second:.1f}", f"{plan.p50_ms:.1f}")
-        bar = "█" * round(30 * plan.images_per_second / most)
+        wait = f"{plan.wait_ms:g}" if plan.batch > 1 else ""
+        figures = (plan.streams, plan.threads, plan.batch, wait, f"{plan.images_per_second:.1f}", f"{plan.p50_ms:.1f}")
+        bar = "█" * round(10 * plan.images_per_second / most)
         style = "bold" if plan is chosen else ""
         table.add_row(*map(str, figures), bar + (" chosen" if plan is chosen else ""), style=style)
-    console = Console()
-    console.print(table)
-    console.print(
-        f"Kept in {plans.plan_path(stored.card, settings)}; the service takes it when it starts.", soft_wrap=True
-    )
+    return table
+
+
+def _plot(measured: "list[Plan]", chosen: "Plan", title: str, path: Path, *, asked: bool) -> None:
+    from service import plan_chart
+
+    try:
+        plan_chart.draw(measured, chosen, title, path)
+    except ModuleNotFoundError:
+        if asked:
+            raise
+        typer.echo("No plot, since matplotlib is not installed here.")
+    except OSError as error:
+        raise _cannot_write(path, error) from error
+    else:
+        typer.echo(f"Plot: {path}")
 
 
 def _map_format(format: str | None, output: Path | None) -> "MapFormat":

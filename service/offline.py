@@ -15,10 +15,11 @@ from models.errors import BadImage, BadParameter, CatseyeError, TooLarge, Unknow
 from models.image import decode
 from models.runtime import Outputs, softmax
 from models.store import StoredModel
-from service.plans import plan_for, processors
+from service.plans import processors
 from service.registry import no_fast_variant
 from service.served import Served
 from service.settings import Settings
+from service.tuning import plan_for
 
 SUFFIXES = frozenset({".jpg", ".jpeg", ".jpe", ".png", ".webp", ".gif", ".bmp", ".tif", ".tiff"})
 TableFormat = Literal["jsonl", "csv"]

@@ -16,11 +16,11 @@ from models.store import StoredModel
 from service import deadline
 from service.cache import Cache
 from service.metrics import DOWNGRADED
-from service.plans import plan_for
 from service.ports import Floats
 from service.registry import Registry
 from service.served import Served
 from service.settings import Settings
+from service.tuning import plan_for
 from service.uploads import read_images
 from service.workers import Workers
 

@@ -38,15 +38,14 @@ class Served:
         self.plan = plan
         self.runtime: Runtime = open_for(stored, settings, plan)
         self._head = stored.head()
-        runs = 1 if settings.runtime == "tensorflow" else plan.streams
-        wait = settings.batch_wait_ms / 1e3
+        wait = plan.wait_ms / 1e3
         self.batcher = (
-            Batcher(self.runtime.run, most=plan.batch, wait=wait, runs=runs, seen=self._batched)
+            Batcher(self.runtime.run, most=plan.batch, wait=wait, runs=plan.streams, seen=self._batched)
             if plan.batch > 1
             else None
         )
-        # One batch that runs, and another that gathers meanwhile.
-        self.slots = plan.threads if self.batcher is None else max(plan.threads, plan.batch * (runs + 1))
+        # The batches that run, and another that gathers meanwhile.
+        self.slots = plan.threads if self.batcher is None else max(plan.threads, plan.batch * (plan.streams + 1))
         self.gate = Gate(self.name, slots=self.slots, queue=settings.queue)
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self.drift = DriftWatch(self.name, self.card) if self.variant == "accurate" else None
@@ -71,24 +70,11 @@ class Served:
             found = {name: value[0] for name, value in self.runtime.run(pixels[None], outputs).items()}
             seconds = {"decode": decoded - began, "inference": time.perf_counter() - decoded}
         else:
-            found, seconds = self._in_batch(self.batcher, decode, outputs)
+            found, seconds = self.batcher.bring(decode, outputs)
         for stage, value in seconds.items():
             self.stages[stage].observe(value)
         self._recent.append(sum(seconds.values()))
         return found, seconds
-
-    def _in_batch(
-        self, batcher: Batcher, decode: Callable[[], Pixels], outputs: Sequence[str]
-    ) -> tuple[dict[str, Floats], dict[str, float]]:
-        began = time.perf_counter()
-        batcher.coming(1)
-        try:
-            pixels = decode()
-        finally:
-            batcher.coming(-1)
-        decoded = time.perf_counter()
-        found, waited, ran = batcher.run(pixels, outputs)
-        return found, {"decode": decoded - began, "batch_wait": waited, "inference": ran}
 
     def _batched(self, size: int, reason: Reason) -> None:
         BATCH_SIZE.labels(self.name, self.variant, reason).observe(size)

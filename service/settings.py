@@ -47,8 +47,8 @@ class Settings(BaseSettings):
     """Inferences at once in OpenVINO; by default as measured, else one for each processor."""
     batch: int | None = Field(default=None, ge=1, le=256)
     """Most images in one run of a network; by default as measured, else 8 for TensorFlow and 1 for OpenVINO."""
-    batch_wait_ms: float = Field(default=2.0, ge=0, le=1000)
-    """Longest that a batch which is not full waits for images that are on their way."""
+    batch_wait_ms: float | None = Field(default=None, ge=0, le=1000)
+    """Longest that a batch which is not full waits for images that are on their way; by default as measured, else 2."""
     tune_seconds: float = Field(default=2.0, ge=0, le=60)
     """Seconds to measure, at the first start with a network on a machine, how to run it fastest; 0 for not at all."""
     cache_mb: float = Field(default=0.0, ge=0, le=65_536)

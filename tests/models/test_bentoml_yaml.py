@@ -11,9 +11,7 @@ def test_what_bentoml_reads() -> None:
     assert "creation_time: '2026-01-01T00:00:05+00:00'" in text
 
 
-@pytest.mark.parametrize(
-    "text", ["", "[]", "name: x", "name: ../x\nversion: v", "a: [", "name: 1\nversion: 2"]
-)
+@pytest.mark.parametrize("text", ["", "[]", "name: x", "name: ../x\nversion: v", "a: [", "name: 1\nversion: 2"])
 def test_other_texts(text: str) -> None:
     with pytest.raises(ValueError, match="not a BentoML"):
         tag_of(text)

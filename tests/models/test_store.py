@@ -376,9 +376,7 @@ print(failed)
     if allowed.returncode == 0:
         script = ["unshare", "-rm", "sh", "-c", f'{mount} && "$@"', "sh", sys.executable, "-c", code]
         environment = os.environ | {"BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            script, env=environment, capture_output=True, text=True, check=False, timeout=120
-        )
+        done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False, timeout=120)
         assert done.returncode == 0, done.stderr
         assert int(done.stdout) >= 2
 

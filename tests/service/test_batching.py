@@ -54,6 +54,15 @@ def test_a_lone_image_leaves_at_once():
     assert seen == [(1, "idle")]
 
 
+def test_an_image_that_is_brought_is_decoded_first_and_one_that_cannot_be_is_waited_for_by_nobody():
+    batcher = Batcher(Network().run, most=8, wait=60)
+    with pytest.raises(ZeroDivisionError):
+        batcher.bring(lambda: 1 // 0, ("logits",))
+    answer, seconds = batcher.bring(lambda: image(4), ("logits",))
+    assert answer == {"logits": 8.0}
+    assert set(seconds) == {"decode", "batch_wait", "inference"}
+
+
 def test_what_came_during_a_run_leaves_together_and_each_gets_its_own():
     network = Network()
     answers = held(network, Batcher(network.run, most=8), list(range(1, 11)))

@@ -90,3 +90,15 @@ def test_the_commands_need_no_tensorflow():
     code = "import sys, service.cli, service.offline, service.launch; print(*{'tensorflow', 'keras'} & {*sys.modules})"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (0, "\n"), ended.stderr
+
+
+def test_tune_prints_a_table_keeps_the_plan_and_draws_it(photographs, monkeypatch, tmp_path, capsys):
+    home = tmp_path / "tuned"
+    for key, value in {"HOME": home, "STREAMS": 1, "BATCH_WAIT_MS": 1, "THREADS": 2}.items():
+        monkeypatch.setenv(f"CATSEYE_{key}", str(value))
+    assert run("tune", "--seconds", 0.05) == 0
+    out = capsys.readouterr().out
+    assert "chosen" in out
+    assert [path.suffix for path in sorted((home / "plans").iterdir())] == [".json", ".png"]
+    assert run("tune", "--seconds", 0.05, "--plot", photographs / "a.jpg" / "plot.png") == 2
+    assert "plot.png" in capsys.readouterr().err
