@@ -73,7 +73,8 @@ def test_several_images_are_rows_and_a_text_file_says_why_not(page: Page) -> Non
     expect(page.locator(".result .bars")).to_have_count(2)
     expect(page.locator('[data-name="note.txt"] .error')).to_contain_text("image")
     choose(page, NOTE)
-    expect(page.locator(".result").first.locator(".error")).to_be_visible()
+    expect(page.locator(".result").first.locator(".error")).to_contain_text("The data are text, not an image.")
+    expect(page.locator("pre.curl")).to_contain_text("@photograph.jpg")
 
 
 def test_a_dropped_file_and_a_drawing_are_classified(page: Page) -> None:

@@ -1,7 +1,10 @@
 """One flat graph for every row of the table: counts, taps, heads, files, and answers that agree with Keras."""
 
+import base64
 import gc
 import importlib
+import io
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from PIL import Image
 
 from models.backbones import BACKBONES
 from models.card import Card, WeightsProvenance
@@ -21,6 +25,8 @@ from models.classifier import (
     split_number,
 )
 from models.errors import BadParameter, StoreError
+from service.drawing import feature_grid
+from service.tiles import tiles
 from tests.models.networks import images, network
 
 LABELS = ("cat", "dog", "고양이")
@@ -159,6 +165,26 @@ def test_it_answers_a_photograph_as_keras_does_and_again_from_its_file(row: Clas
         network = keras.Model(loaded.backbone_layers()[0].input, loaded.model.get_layer(place).output)
         expected = np.asarray(network(preprocess_input(pixels.astype(np.float32))))
         assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
+
+
+def test_its_layers_are_drawn_without_a_broken_picture(row: Classifier) -> None:
+    """The grids of the layers, and their channels one by one, at the network's own input size."""
+    pixels = photograph(row.backbone.input_size)
+    # The largest network only to its third map: behind it are seconds of arithmetic, and maps of a few cells.
+    taps = row.taps[:3] if row.backbone.input_size > 299 else row.taps
+    outputs = [row.model.get_layer(tap.name).output for tap in taps]
+    maps = [m.numpy()[0] for m in keras.Model(row.model.input, outputs)(pixels)] if outputs else []
+    kernel, _ = head_arrays(row)
+    for tap, values in zip(taps, maps, strict=True):
+        assert np.isfinite(values).all(), tap.name
+        sheet = Image.open(io.BytesIO(feature_grid(values, tap, image=pixels[0]))).convert("RGB")
+        assert sheet.getcolors(100) is None, tap.name  # more than a hundred colours
+        (layer,) = json.loads(tiles({}, [(tap, values)], [None], card_of(row), kernel))["layers"]
+        drawn = [Image.open(io.BytesIO(base64.b64decode(tile["png"]))) for tile in layer["tiles"]]
+        assert len(drawn) == min(24, tap.shape[2])
+        assert all(max(picture.size) == min(112, max(tap.shape[:2])) for picture in drawn)
+        assert all(np.ptp(np.asarray(picture), axis=(0, 1)).any() for picture in drawn), tap.name
+        assert all(len(tile["labels"]) == len(LABELS) for tile in layer["tiles"])
 
 
 # --- the parts, on small networks -------------------------------------------------------------------------

@@ -63,7 +63,8 @@ export const getText = async (path) => (await send(path)).text();
 
 /** POST an image file as it is; `values` become the query. */
 export function postImage(path, file, values = {}) {
-  const headers = { "content-type": file.type || "application/octet-stream" };
+  // What is no image by its name is for the service to look at: it says what the bytes are.
+  const headers = { "content-type": file.type.startsWith("image/") ? file.type : "application/octet-stream" };
   return send(path + query(values), { method: "POST", body: file, headers });
 }
 

@@ -12,8 +12,8 @@ const CUT_SIDE = 96;
 const MOST_OTHERS = 3;
 let turn = 0;
 
-/** Fill the section with a channel of a tap. What a newer call has overtaken is dropped. */
-export async function showChannel(section, tap, channel) {
+/** Fill the section with a channel of a tap; `shown` is called once it stands. What a newer call has overtaken is dropped. */
+export async function showChannel(section, tap, channel, shown = () => {}) {
   const own = ++turn;
   const image = chosenImage();
   const title = h("h3", {}, t("channel.title", { channel, layer: tap.name }));
@@ -25,6 +25,7 @@ export async function showChannel(section, tap, channel) {
     section.replaceChildren(title, h("p.faint", {}, t("channel.figures", {
       low: number(tile.low, 2), high: number(tile.high, 2), rows: tap.shape[0], columns: tap.shape[1] })),
     pair(image, tile, tap), votes(tile), h("h4", {}, t("channel.answers")), h("p.faint", {}, t("channel.places")), places);
+    shown();
     await otherPlaces(places, { image, tile }, tap, channel, () => own === turn && section.isConnected);
   } catch (error) {
     if (own === turn) section.replaceChildren(title, failure(error));

@@ -24,7 +24,7 @@ export function countChoice(tap, count, changed) {
   return choice(t("channels.show"), options, best, (text) => changed(Number(text)));
 }
 
-/** The grid; `open` is called with the tile of the button that was pressed. */
+/** The grid; `open` is called with the tile of the button that was pressed, and whether by hand. */
 export function channelGrid(tiles, open) {
   const strongest = tiles[0]?.strength || 1;
   const buttons = tiles.map((tile) => {
@@ -32,15 +32,15 @@ export function channelGrid(tiles, open) {
       type: "button", "aria-pressed": "false", "data-channel": String(tile.channel),
       "aria-label": t("channels.one", { channel: tile.channel, strength: number(tile.strength, 3) }),
       title: t("channels.one", { channel: tile.channel, strength: number(tile.strength, 3) }),
-      onclick: () => press(button, tile),
+      onclick: () => press(button, tile, true),
     }, h("img", { src: pictureOf(tile), alt: "" }), h("span", {}, String(tile.channel)),
     h("span.track", {}, h("span.fill", { style: { width: `${(100 * tile.strength) / strongest}%` } })));
     return button;
   });
-  const press = (button, tile) => {
+  const press = (button, tile, byHand) => {
     for (const one of buttons) one.setAttribute("aria-pressed", String(one === button));
-    open(tile);
+    open(tile, byHand);
   };
   const grid = h("div.tiles-grid", { role: "group", "aria-label": t("channels.grid") }, buttons);
-  return { grid, press: (index) => buttons[index] && press(buttons[index], tiles[index]) };
+  return { grid, press: (index) => buttons[index] && press(buttons[index], tiles[index], false) };
 }

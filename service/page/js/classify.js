@@ -1,5 +1,5 @@
 // Classify: drop, paste, choose or take images; a row for each, with probabilities, timings and the curl line.
-import { asked, chosenImage, state } from "./state.js";
+import { asked, state } from "./state.js";
 import { pathOf, postImage, postImages } from "./api.js";
 import { modelChoice } from "./choose.js";
 import { failure, fill, h, milliseconds, percent } from "./dom.js";
@@ -140,7 +140,7 @@ function bars(predictions) {
 
 function curl() {
   const quoted = (text) => `'${text.replaceAll("'", "'\\''")}'`;
-  const name = (chosenImage() ?? state.images[0]).file.name;
+  const name = (state.images.find((image) => image.answer) ?? state.images[0]).file.name;
   const line = `curl --data-binary ${quoted(`@${name}`)} ${quoted(location.origin + pathOf("/v1/classify", asked()))}`;
   const copied = h("span.faint", { role: "status" });
   const copy = async () => {

@@ -68,24 +68,28 @@ function strip(taps, showLayer) {
     h("li", {}, h("span.end", {}, t("inside.classes"), h("small", {}, number(labels.length)))));
 }
 
-async function openLayer(layer, channel, tap) {
+async function openLayer(layer, channel, tap, quiet = false) {
   open.tap = tap;
   for (const button of root.querySelectorAll("[data-tap]")) {
     button.setAttribute("aria-pressed", String(button.dataset.tap === tap.name));
   }
   const title = h("h3", {}, tap.name);
-  layer.replaceChildren(title, h("p.faint", { role: "status" }, t("busy")));
-  channel.replaceChildren(h("p.faint", {}, t("busy")));
+  if (!quiet) {
+    layer.replaceChildren(title, h("p.faint", { role: "status" }, t("busy")));
+    channel.replaceChildren(h("p.faint", {}, t("busy")));
+  }
   try {
     const count = Math.min(open.count, tap.shape[2]);
     const tiles = await tilesOf(chosenImage().file, tap, `strongest:${count}`);
     if (open.tap !== tap || !layer.isConnected) return;
-    const { grid, press } = channelGrid(tiles, (tile) => showChannel(channel, tap, tile.channel));
+    const { grid, press } = channelGrid(tiles, async (tile, byHand) => {
+      await showChannel(channel, tap, tile.channel, () => byHand && channel.scrollIntoView({ block: "nearest" }));
+    });
     const another = (wanted) => {
       open.count = wanted;
-      openLayer(layer, channel, tap);
+      openLayer(layer, channel, tap, true);
     };
-    layer.replaceChildren(title, h("div.row", {}, countChoice(tap, count, another),
+    fill(layer, title, h("div.row", {}, countChoice(tap, count, another),
       h("span.faint", {}, t("inside.of", { count: number(tap.shape[2]) }))),
     h("p.faint", {}, t("inside.reading")), grid);
     press(0);

@@ -9,7 +9,8 @@ const WORST = 12;
 
 export async function show(panel) {
   await loadModels().catch(() => {});
-  const cards = state.models.flatMap((model) => Object.values(model.variants).map((variant) => card(model, variant)));
+  const served = [...state.models].sort((a, b) => Number(b.default) - Number(a.default));
+  const cards = served.flatMap((model) => Object.values(model.variants).map((variant) => card(model, variant)));
   fill(panel, h("h2", {}, t("models.title")), h("p.faint", {}, t("models.about")),
     cards.length ? h("div.cards", {}, cards) : h("p.error", {}, t("models.none")), refused());
 }
