@@ -66,7 +66,16 @@ lint: .venv/ready-dev  ## ruff, mypy --strict, import-linter
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-cache
 
-bench: .venv/ready-dev  ## decoding beside plain Pillow, OpenVINO beside TensorFlow
+# The peers have an environment of their own: their pins are not ours.
+.bench-venv/ready: benchmarks/serving/requirements.txt requirements.lock
+	@echo "Installing the peers (about two minutes)"; \
+	rm -rf .bench-venv && $$(readlink -f $(PY)) -m venv .bench-venv; \
+	.bench-venv/bin/python -m pip install --quiet --no-compile --prefer-binary --disable-pip-version-check --retries 8 \
+	  -c requirements.lock -r benchmarks/serving/requirements.txt; touch $@
+
+bench: .venv/ready-dev .bench-venv/ready  ## this service beside its peers (BENCH=--quick for a look), then its parts alone
+	@$(PY) -m benchmarks.serving $(BENCH)
+	@$(PY) -m benchmarks.serving.profile
 	@$(PY) -m benchmarks.decode
 	@$(PY) -m benchmarks.runtime
 
@@ -79,5 +88,5 @@ lock:  ## write requirements.lock anew: the versions that a fresh environment ge
 	mv "$$folder/lock" requirements.lock
 
 clean:  ## remove what make made here; the model store and .catseye/ stay
-	@rm -rf .venv build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis
+	@rm -rf .venv .bench-venv build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

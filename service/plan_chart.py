@@ -44,6 +44,8 @@ def draw(measured: Sequence[Plan], chosen: Plan, title: str, path: Path) -> None
     )
     axes.set_xlim(left=0)
     axes.set_yscale("log")
+    axes.yaxis.set_major_formatter("{x:g}")
+    axes.yaxis.set_minor_formatter("{x:g}")
     axes.set_xlabel("images a second (right is better)")
     axes.set_ylabel("p50 of an image, ms (lower is better)")
     axes.set_title(title, loc="left", fontsize=10)

@@ -1,0 +1,98 @@
+"""Where the time of a request goes: microseconds by stage that add up to what the client sees.
+
+    python -m benchmarks.serving.profile [--seconds 5] [--network int8]
+
+Every stage is a mean over the requests of one run, from the service's own access log, whose lines carry the
+stages that each answer names. What no line explains is the difference to the client's mean, which for so many
+connections in a closed loop is connections / rate (Little's law).
+"""
+
+import argparse
+import json
+import statistics
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmarks.serving.contestants import OURS, contestants
+from benchmarks.serving.load import Load, check_wrk, closed
+from benchmarks.serving.model import stored_model
+from benchmarks.serving.photographs import write_photographs
+from benchmarks.serving.servers import ROOT, running
+from service.plans import this_machine
+
+STAGES = {
+    "receive": "receive: the body, from the socket to one piece",
+    "queue": "queue: waiting to be let in",
+    "decode": "decode: JPEG to 224x224 RGB",
+    "batch_wait": "batch wait: for others to come along",
+    "inference": "inference",
+}
+Profile = dict[str, float]
+
+
+def profile(lines: Sequence[dict[str, Any]], client_ms: float) -> Profile:
+    """Microseconds by stage; the values add up to the client's."""
+    found = {
+        title: statistics.fmean(line["timing_ms"].get(stage, 0.0) for line in lines) for stage, title in STAGES.items()
+    }
+    total = statistics.fmean(line["timing_ms"]["total"] for line in lines)
+    edge = statistics.fmean(line["ms"] for line in lines)
+    found["hand-over: to a worker thread and back, scores to labels"] = total - sum(found.values())
+    found["respond and route: JSON, headers, middleware, metrics"] = edge - total
+    found["server framework, sockets and the client itself"] = client_ms - edge
+    found["the whole, as the client sees it"] = client_ms
+    return {title: value * 1e3 for title, value in found.items()}
+
+
+def access_lines(log: Path, skip: int) -> list[dict[str, Any]]:
+    """The access log's lines on right answers, from byte ``skip`` on."""
+    with log.open("rb") as file:
+        file.seek(skip)
+        found = [json.loads(line) for line in file if line.startswith(b'{"time"')]
+    return [line for line in found if line["status"] == 200 and line["timing_ms"]]
+
+
+def table(profiles: dict[int, Profile]) -> str:
+    """Markdown, one column for each number of connections."""
+    heads = "".join(f" {count} connection{'s' * (count > 1)} |" for count in profiles)
+    lines = [f"| microseconds a request |{heads}", f"|---|{'---:|' * len(profiles)}"]
+    for title in next(iter(profiles.values())):
+        lines.append(f"| {title} |" + "".join(f" {each[title]:,.0f} |" for each in profiles.values()))
+    return "\n".join(lines)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Serve, load, read the log, print the table."""
+    parser = argparse.ArgumentParser(prog="benchmarks.serving.profile", description=__doc__.splitlines()[0])
+    parser.add_argument("--seconds", type=float, default=5.0)
+    parser.add_argument("--network", default="int8", choices=("int8", "float32", "keras"))
+    parser.add_argument("--connections", type=int, nargs="+", default=[1, 16])
+    parser.add_argument("--photograph", default="640x480", choices=("640x480", "12MP"))
+    parser.add_argument("--port", type=int, default=4298)
+    parser.add_argument("--state", type=Path, default=ROOT / ".catseye" / "bench", help="where the model is kept")
+    options = parser.parse_args(arguments)
+    check_wrk()
+    model = stored_model((options.state / "store").absolute())
+    ours = next(each for each in contestants() if each.name == OURS and each.network == options.network)
+    with tempfile.TemporaryDirectory(prefix="catseye-profile-") as folder:
+        scratch = Path(folder)
+        file = write_photographs(scratch)[options.photograph]
+        environment = ours.environment({}, model.path, options.state.absolute(), options.port)
+        log = scratch / "server.log"
+        command = ours.command("", options.port)
+        with running(command, environment, options.port, ours.ready, log, scratch):
+            load = Load(options.port, ours.path, file, "image/jpeg")
+            closed(load, 16, 2)
+            profiles = {}
+            for connections in options.connections:
+                before = log.stat().st_size
+                outcome = closed(load, connections, options.seconds)
+                lines = access_lines(log, before)
+                profiles[connections] = profile(lines, connections / outcome.rate * 1e3)
+    print(f"{this_machine().processor}, {options.network}, {options.photograph}\n\n{table(profiles)}")
+
+
+if __name__ == "__main__":
+    main()
