@@ -1,27 +1,46 @@
-"""Accuracy on ELPV beside the published figures: ``python benchmarks/elpv.py [--seeds 3]``.
+"""Accuracy on ELPV beside the published figures: ``python -m benchmarks.elpv [--seeds 3] [--ways probe tuned]``.
 
 Deitsch et al. 2019: 656 test cells, the split stratified by probability and cell type; every cell that may be
 defective counts as defective, in training with its probability (1/3, 2/3 or 1) as weight. They report 82.44 %
-(support vector machine) and 88.42 % (fine-tuned VGG-19), on one split. Here: five seeds, each a split and a run
-of its own, the head alone (the frozen probe) beside fine-tuning.
+(support vector machine) and 88.42 % (fine-tuned VGG-19), on one split. Here: five seeds, each a split of its own,
+and five ways that each add one thing to the one before, so that every gain is measured on its own:
+
+probe      MobileNetV2 frozen, its head trained on the training cells
+mirrors    the same with the four mirror images of every training cell: augmentation
+tuned      the last stage of the network trained too: fine-tuning
+distilled  the tuned network trained anew on the labels and on the tuned one's answers to all mirror images
+committee  the distilled network's answers to the four mirror images of a test cell, averaged; four times the work
+
+How unsure cells are examined changes every figure, so three scorings are given. ``alike``: each test cell counts
+once, defective if it may be. ``weighted``: the same with the weights of training. ``majority``: a cell is
+defective from a probability of 1/2 on, each counts once. Rows that the CSV has already are not run again.
 """
 
 import argparse
 import csv
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
 
-from models.runtime import open_runtime
-from training.config import Freeze, TrainSettings, catseye_home, quiet_tensorflow
+from training.config import TrainSettings, catseye_home, quiet_tensorflow
 from training.elpv import CAVEAT, LICENCE, TEST_CELLS, fetch_cells, write_table
 
 SEEDS = (11, 23, 37, 53, 71)
+WAYS = ("probe", "mirrors", "tuned", "distilled", "committee")
+SCORINGS = ("weighted", "majority", "alike")
+MEASURES = ("accuracy", "balanced", "macro_f1", "auc")
+PARTS = ("all", "mono", "poly")
 RESULTS = Path(__file__).with_name("elpv.csv")
 PUBLISHED = "Published (Deitsch et al. 2019): SVM 82.44 %, fine-tuned VGG-19 88.42 %."
-MEASURES = ("accuracy", "balanced", "macro_f1", "auc")
+COLUMNS = ("way", "seed", "cells", "scoring", "images", *MEASURES, "seconds", "cpu_seconds")
+
+PROBE = TrainSettings(name="elpv", freeze="head", mirror="none", l2=0.01, int8="off")
+MIRRORS = replace(PROBE, mirror="all")
+TUNED = replace(MIRRORS, freeze="most", slower=10, epochs=10, patience=10)
 
 
 def table() -> Path:
@@ -38,73 +57,141 @@ def table() -> Path:
     return write_table(catseye_home() / "data" / "elpv-deitsch.csv", rows)
 
 
-def run(data: Path, seed: int, freeze: Freeze) -> list[dict[str, object]]:
-    """Train once; one row of figures for all cells, mono and poly."""
-    from training.dataset import labels_of, read_dataset
-    from training.keep import logits_of
-    from training.train import train
+def run(data: Path, seed: int, wanted: Sequence[str]) -> Iterator[list[dict[str, object]]]:
+    """The rows of one way after the other on one split; ``committee`` comes with ``distilled``."""
+    from training.dataset import read_dataset
+    from training.features import VIEWS
+    from training.keep import keep
+    from training.runs import new_run
+    from training.teacher import answers
+    from training.train import learn
+    from training.trial import trial
 
-    start = time.monotonic()
-    settings = TrainSettings(name="elpv", freeze=freeze, mirror="all", l2=0.01, seed=seed)
-    stored = train(data, settings, reading={"test_size": TEST_CELLS, "quiet": True})
-    seconds = time.monotonic() - start
-    samples = read_dataset(data, seed=seed, test_size=TEST_CELLS, quiet=True).test
-    runtime = open_runtime(stored, hint="throughput")
-    logits, truth = logits_of(runtime, samples, stored.card), labels_of(samples)
-    runtime.close()
-    kinds = np.array([sample.stratum.partition(" ")[0] for sample in samples])
-    parts = {"all": np.ones(len(samples), bool), "mono": kinds == "mono", "poly": kinds == "poly"}
-    return [
-        {"freeze": freeze, "seed": seed, "cells": name, "seconds": round(seconds)}
-        | figures(logits[part], truth[part], stored.card.labels)
-        for name, part in parts.items()
-    ]
+    dataset = read_dataset(data, seed=seed, test_size=TEST_CELLS, quiet=True)
+    teacher = None
+    for way, settings in (("probe", PROBE), ("mirrors", MIRRORS), ("tuned", TUNED), ("distilled", TUNED)):
+        if way not in wanted and not (way == "tuned" and "distilled" in wanted):
+            continue
+        clock = stopwatch()
+        settings = replace(settings, seed=seed, teacher=teacher if way == "distilled" else None)
+        outcome = learn(dataset, settings, new_run(settings, data))
+        spent = clock()
+        with trial(outcome) as network:
+            views = VIEWS["all"] if way == "distilled" else VIEWS["none"]
+            by_view = [answers(network.runtime, dataset.test, view, network.card) for view in views]
+        yield [{"way": way, "seed": seed, **row, **spent} for row in scores(by_view[0], dataset.test)]
+        if way == "distilled":
+            averaged = np.mean(by_view, axis=0)
+            yield [{"way": "committee", "seed": seed, **row, **spent} for row in scores(averaged, dataset.test)]
+        if way == "tuned" and "distilled" in wanted:
+            teacher = keep(outcome).tag
 
 
-def figures(logits: np.ndarray, truth: np.ndarray, labels: Sequence[str]) -> dict[str, object]:
-    """Accuracy, balanced accuracy, macro-F1 and area under the ROC curve."""
-    from training.evaluation import evaluate, roc_auc
-
-    metrics = evaluate(logits, truth, labels)
-    return {
-        "accuracy": metrics.accuracy,
-        "balanced": metrics.balanced_accuracy,
-        "macro_f1": metrics.macro_f1,
-        "auc": roc_auc(logits, truth),
+def stopwatch() -> Callable[[], dict[str, object]]:
+    """Seconds since now, by the clock and of the processor; on a busy machine they differ."""
+    start, used = time.monotonic(), time.process_time()
+    return lambda: {
+        "seconds": round(time.monotonic() - start),
+        "cpu_seconds": round(time.process_time() - used),
     }
 
 
+def scores(logits: np.ndarray, samples) -> Iterator[dict[str, object]]:
+    """Figures for all cells, mono and poly in every scoring; column 0 of ``logits`` is ``defective``."""
+    kinds, probabilities = zip(*(sample.stratum.split() for sample in samples), strict=True)
+    probability, margin = np.array(probabilities, float), logits[:, 0] - logits[:, 1]
+    for part in PARTS:
+        here = np.array([part in ("all", kind) for kind in kinds])
+        for scoring in SCORINGS:
+            yield {"cells": part, "scoring": scoring, "images": int(here.sum())} | figures(
+                margin[here], probability[here], scoring
+            )
+
+
+def figures(margin: np.ndarray, probability: np.ndarray, scoring: str) -> dict[str, object]:
+    """Accuracy, balanced accuracy, macro-F1 and area under the ROC curve in one scoring."""
+    from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, roc_auc_score
+
+    truth = probability >= 0.5 if scoring == "majority" else probability > 0
+    weights = np.where(probability > 0, probability, 1.0) if scoring == "weighted" else None
+    said = margin > 0
+    found = {
+        "accuracy": accuracy_score(truth, said, sample_weight=weights),
+        "balanced": balanced_accuracy_score(truth, said, sample_weight=weights),
+        "macro_f1": f1_score(truth, said, sample_weight=weights, average="macro"),
+        "auc": roc_auc_score(truth, margin, sample_weight=weights),
+    }
+    return {name: round(float(value), 5) for name, value in found.items()}
+
+
 def main() -> None:
-    """Run the seeds, print mean and 95 % interval of the mean, keep every figure in a CSV."""
+    """Run what the CSV has not got yet; print means over seeds, their 95 % intervals and what each step gains."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many of the five to run")
-    parser.add_argument("--freeze", nargs="+", default=["head", "few"], help="ways to freeze, side by side")
+    parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="which ways to run")
     options = parser.parse_args()
     quiet_tensorflow()
-    data, rows = table(), []
-    for freeze in options.freeze:
-        for seed in SEEDS[: options.seeds]:
-            rows += run(data, seed, freeze)
-    with RESULTS.open("w", newline="") as file:
-        writer = csv.DictWriter(file, fieldnames=list(rows[0]))
-        writer.writeheader()
-        writer.writerows(rows)
-    for freeze in options.freeze:
-        for cells in ("all", "mono", "poly"):
-            chosen = [row for row in rows if row["freeze"] == freeze and row["cells"] == cells]
-            print(f"{freeze:5} {cells:5} " + "  ".join(spread(chosen, measure) for measure in MEASURES))
+    data, rows = table(), known()
+    for seed in SEEDS[: options.seeds]:
+        missing = [way for way in options.ways if not any(row["way"] == way and row["seed"] == seed for row in rows)]
+        for fresh in run(data, seed, ["distilled" if way == "committee" else way for way in missing]):
+            rows = [row for row in rows if (row["way"], row["seed"]) != (fresh[0]["way"], seed)] + fresh
+            write_table(RESULTS, rows)
+    for line in report(rows):
+        print(line)
     print(PUBLISHED, CAVEAT, LICENCE, sep="\n")
 
 
-def spread(rows: Sequence[dict[str, object]], measure: str) -> str:
-    """Mean over seeds and the half-width of its 95 % interval (Student's t)."""
+def known() -> list[dict[str, object]]:
+    """The rows of the CSV."""
+    if not RESULTS.exists():
+        return []
+    with RESULTS.open(newline="") as file:
+        texts = {"way", "cells", "scoring"}
+        return [
+            {key: value if key in texts else float(value) if "." in value else int(value) for key, value in row.items()}
+            for row in csv.DictReader(file)
+        ]
+
+
+def report(rows: Sequence[dict[str, object]]) -> Iterator[str]:
+    """Markdown: every way, part and scoring; then the gain of each step, paired by seed; then the time."""
+    yield "| scoring | cells | way | seeds | accuracy | balanced | macro-F1 | AUC |\n|---|---|---|---|---|---|---|---|"
+    for scoring in SCORINGS:
+        for part in PARTS:
+            for way in WAYS:
+                found = by_seed(rows, way, scoring, part)
+                if found:
+                    cells = " | ".join(spread([row[m] for row in found.values()]) for m in MEASURES)
+                    yield f"| {scoring} | {part} | {way} | {len(found)} | {cells} |"
+    yield "\n| gain in accuracy, points | " + " | ".join(SCORINGS) + " |\n|---|" + "---|" * len(SCORINGS)
+    for before, after in pairwise(WAYS):
+        pairs = [(by_seed(rows, before, scoring, "all"), by_seed(rows, after, scoring, "all")) for scoring in SCORINGS]
+        gains = [[b[seed]["accuracy"] - a[seed]["accuracy"] for seed in sorted(a.keys() & b.keys())] for a, b in pairs]
+        if all(gains):
+            yield f"| {after} after {before} | " + " | ".join(spread(gain, sign="+") for gain in gains) + " |"
+    for way in WAYS[:-1]:
+        found = by_seed(rows, way, "alike", "all").values()
+        if found:
+            wall, cpu = (np.mean([row[key] for row in found]) for key in ("seconds", "cpu_seconds"))
+            yield f"{way}: {wall:.0f} s a seed by the clock, {cpu:.0f} s of processor time."
+
+
+def by_seed(rows: Sequence[dict[str, object]], way: str, scoring: str, cells: str) -> dict[object, dict[str, object]]:
+    """Seed -> row."""
+    wanted = (way, scoring, cells)
+    return {row["seed"]: row for row in rows if (row["way"], row["scoring"], row["cells"]) == wanted}
+
+
+def spread(values: Sequence[object], sign: str = "") -> str:
+    """Mean over seeds in percent, and the half-width of its 95 % interval (Student's t)."""
     from scipy.stats import t
 
-    values = np.array([row[measure] for row in rows], float)
-    if len(values) < 2:
-        return f"{measure} {values.mean():.4f} (one seed)"
-    half = t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values))
-    return f"{measure} {values.mean():.4f} +-{half:.4f}"
+    found = 100 * np.array(values, float)
+    if len(found) < 2:
+        return f"{found.mean():{sign}.1f} (one seed)"
+    half = t.ppf(0.975, len(found) - 1) * found.std(ddof=1) / np.sqrt(len(found))
+    return f"{found.mean():{sign}.1f} ±{half:.1f}"
 
 
 if __name__ == "__main__":

@@ -161,10 +161,12 @@ def accuracy_lines(shares: Sequence[float], lines: Sequence[Line]) -> bytes:
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.subplots()
     _style(axes, "accuracy as test images are moved, with 95 % intervals")
-    for line, (colour, marker) in zip(lines, cycle(_CURVES), strict=False):
+    for number, (line, (colour, marker)) in enumerate(zip(lines, cycle(_CURVES), strict=False)):
+        # Each is thinner than the one before, so that curves that lie on each other can all be seen.
+        width = 1.8 + 1.1 * (len(lines) - 1 - number)
         low, high = zip(*line.intervals, strict=True)
         axes.fill_between(shares, low, high, color=colour, alpha=0.13, lw=0)
-        axes.plot(shares, line.values, color=colour, marker=marker, ms=5, lw=1.8, label=line.name)
+        axes.plot(shares, line.values, color=colour, marker=marker, ms=3.5 + width, lw=width, label=line.name)
     axes.set(xlabel="moved by this share of the side", xlim=(shares[0] - 0.004, shares[-1] + 0.004))
     axes.set_xticks(shares)
     for axis in (axes.xaxis, axes.yaxis):

@@ -182,7 +182,7 @@ def _train_head(run: Run, head: StandardHead) -> None:
     )
     model = head.model()
     train = _batches(run, source, batch_size=_HEAD_BATCH, every_view=True)
-    run.phases.append(fit(model, train, _validation(run, validation, _HEAD_BATCH), schedule, Checkpoint(run.folder)))
+    _fit(run, model, train, _validation(run, validation, _HEAD_BATCH), schedule)
 
 
 def _freeze(run: Run, head: StandardHead, pretrained: bool) -> Freeze:
@@ -232,9 +232,19 @@ def _fine_tune(run: Run, head: StandardHead, freeze: Freeze, pretrained: bool) -
     )
     train = _batches(run, source, batch_size=settings.batch_size)
     model = head.model(cut)
-    run.phases.append(
-        fit(model, train, _validation(run, validation, settings.batch_size), schedule, Checkpoint(run.folder))
-    )
+    _fit(run, model, train, _validation(run, validation, settings.batch_size), schedule)
+
+
+def _fit(run: Run, model: keras.Model, train: Batches, validation: Batches | None, schedule: Schedule) -> None:
+    """One phase, and how it ended: early stopping is something to be told of."""
+    progress = fit(model, train, validation, schedule, Checkpoint(run.folder))
+    run.phases.append(progress)
+    ended = f"{schedule.title} ended after {progress.epoch} of at most {schedule.epochs} epochs"
+    if validation is None:
+        run.say(f"{ended}; without validation images the last one is kept.")
+    else:
+        kept = f"epoch {progress.best_epoch}" if progress.best_epoch else "what it began with"
+        run.say(f"{ended} and kept {kept}, where the validation loss was lowest ({progress.best:.3f}).")
 
 
 def _rates(run: Run) -> dict[str, float]:

@@ -23,7 +23,15 @@ def lesson(tmp_path_factory):
         patch.setenv("BENTOML_HOME", str(root / "bentoml"))
         data = shapes_folder(root / "도형", COUNTS)
         settings = TrainSettings(
-            name="teacher", backbone="cnn", weights="none", size=48, mirror="all", head_epochs=6, epochs=6, seed=3
+            name="teacher",
+            backbone="cnn",
+            weights="none",
+            size=48,
+            mirror="all",
+            head_epochs=6,
+            epochs=6,
+            seed=3,
+            int8="off",
         )
         teacher = train(data, settings)
         student = StudentSettings(backbone="cnn", size=32, head_epochs=4, epochs=4)

@@ -59,6 +59,7 @@ def test_drawn_shapes_to_a_stored_classifier(homes, shapes, capsys):
     assert "history.json" in card.files
     assert "깨진 파일.png" in printed
     assert "95 % interval" in printed
+    assert "Training ended after 12 of at most 12 epochs and kept epoch" in printed.replace("\n", " ")
     assert store.get("shapes").tag in (next((homes / "home" / "runs").iterdir()) / "stored.json").read_text()
 
 
