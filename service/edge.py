@@ -153,7 +153,7 @@ class _Exchange:
         await self._send(message)
 
     async def refuse(self, error: CatseyeError) -> None:
-        response = problem_response(error, self.request_id)
+        response = problem_response(error, self.request_id, self._scope["path"])
         await response(self._scope, self.receive, self.send)
 
     def too_large(self, what: str) -> TooLarge:

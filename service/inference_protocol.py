@@ -3,26 +3,19 @@
 A client written for those reads the metadata, asks whether a model is ready and sends tensors, in JSON
 or with the binary extension. The one input ``image`` takes UINT8 pixels (batch, height, width, 3) at
 the model's own size, or image files of any size as BYTES, which the service decodes as it does everywhere.
-
-Errors are ``{"error": "..."}``, as the protocol says. A request that does not fit is a 400 there where
-the other routes answer 422.
 """
 
 import asyncio
-import math
-from collections.abc import Callable, Coroutine
 from importlib.metadata import version as distribution_version
 from typing import Annotated, Any, Final
 
 import anyio.to_thread
 import numpy as np
 from fastapi import APIRouter, Header, Request, Response
-from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from fastapi.routing import APIRoute
 from numpy.typing import NDArray
 
-from models.errors import BadImage, BadParameter, CatseyeError, Overloaded, UnknownModel, UnsupportedMedia
+from models.errors import BadImage, BadParameter, UnknownModel, UnsupportedMedia
 from models.runtime import softmax
 from service.inference_schemas import (
     InferAnswer,
@@ -38,8 +31,8 @@ from service.inference_schemas import (
 )
 from service.insight import ModelQuery, find_model
 from service.json_schema import inlined_schema
-from service.metrics import REFUSED
 from service.ports import Gateway, Served, gateway_of
+from service.problem import PROTOCOL_PATH
 from service.tensors import INPUT, classification, parse, read_images, render
 
 OUTPUTS: Final = ("logits", "probabilities", "labels", "embedding")
@@ -47,36 +40,10 @@ _PARSE_INLINE: Final = 65_536
 """Bodies up to this many bytes are parsed where they are; longer ones in a worker thread."""
 
 
-class ProtocolRoute(APIRoute):
-    """Answers errors in the protocol's form."""
-
-    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
-        """The route's handler with its errors caught."""
-        handler = super().get_route_handler()
-
-        async def answer(request: Request) -> Response:
-            try:
-                return await handler(request)
-            except CatseyeError as error:
-                return _error(error)
-            except RequestValidationError as error:
-                return _error(BadParameter(f"The request does not fit: {error.errors()[0]['msg']}."))
-
-        return answer
-
-
-def _error(error: CatseyeError) -> JSONResponse:
-    REFUSED.labels(error.code).inc()
-    status = 400 if error.status == 422 else error.status
-    headers = {"Retry-After": str(max(1, math.ceil(error.retry_after)))} if isinstance(error, Overloaded) else None
-    return JSONResponse({"error": error.detail}, status, headers)
-
-
 router = APIRouter(
-    prefix="/v2",
+    prefix=PROTOCOL_PATH,
     tags=["open inference protocol"],
-    route_class=ProtocolRoute,
-    responses={status: {"model": ProtocolError} for status in (400, 404, 413, 415, 503, 504)},
+    responses={status: {"model": ProtocolError} for status in (400, 401, 404, 413, 415, 503, 504)},
 )
 
 

@@ -1,4 +1,7 @@
-"""Errors as ``application/problem+json`` (RFC 9457), each with a stable ``code``."""
+"""Errors as ``application/problem+json`` (RFC 9457), each with a stable ``code``.
+
+Under ``/v2`` they are ``{"error": "..."}``, as the Open Inference Protocol says, and 422 is 400 there.
+"""
 
 import logging
 import math
@@ -16,6 +19,7 @@ from models.errors import BadParameter, CatseyeError, Overloaded
 from service.metrics import REFUSED
 
 MEDIA_TYPE = "application/problem+json"
+PROTOCOL_PATH = "/v2"
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 logger = logging.getLogger("catseye")
@@ -26,15 +30,15 @@ def problem(error: CatseyeError, request_id: str) -> dict[str, Any]:
     return _members(error.status, error.code, error.title, error.detail, request_id)
 
 
-def problem_response(error: CatseyeError, request_id: str) -> Response:
-    """The reply to an error of ours."""
+def problem_response(error: CatseyeError, request_id: str, path: str = "") -> Response:
+    """The reply to an error of ours on a route."""
     headers = {}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="catseye"'
     REFUSED.labels(error.code).inc()
-    return _response(problem(error, request_id), headers)
+    return _response(problem(error, request_id), headers, path)
 
 
 def add_handlers(app: FastAPI) -> None:
@@ -47,7 +51,7 @@ def add_handlers(app: FastAPI) -> None:
 
 async def _on_catseye(request: Request, error: Exception) -> Response:
     assert isinstance(error, CatseyeError)  # noqa: S101 - what it was registered for
-    return problem_response(error, request_id_of(request))
+    return problem_response(error, request_id_of(request), request.url.path)
 
 
 async def _on_validation(request: Request, error: Exception) -> Response:
@@ -55,7 +59,7 @@ async def _on_validation(request: Request, error: Exception) -> Response:
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"][1:]) or str(first["loc"][0])
     detail = f"`{where[:80]}`: {first['msg']}. Correct it; /docs lists what each route takes."
-    return problem_response(BadParameter(detail), request_id_of(request))
+    return problem_response(BadParameter(detail), request_id_of(request), request.url.path)
 
 
 async def _on_http(request: Request, error: Exception) -> Response:
@@ -70,14 +74,15 @@ async def _on_http(request: Request, error: Exception) -> Response:
         detail = f"This route does not take {request.method[:16]}. Use {allowed}."
     REFUSED.labels(code).inc()
     members = _members(status, code, status.phrase, detail, request_id_of(request))
-    return _response(members, dict(error.headers or {}))
+    return _response(members, dict(error.headers or {}), request.url.path)
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:
     logger.exception("unexpected error", exc_info=error)
     REFUSED.labels("internal").inc()
     detail = "Something went wrong on our side. The server's log has it under the request id."
-    return _response(_members(500, "internal", "Internal error", detail, request_id_of(request)), {})
+    members = _members(500, "internal", "Internal error", detail, request_id_of(request))
+    return _response(members, {}, request.url.path)
 
 
 def request_id_of(request: Request) -> str:
@@ -96,5 +101,8 @@ def _members(status: int, code: str, title: str, detail: str, request_id: str) -
     }
 
 
-def _response(members: dict[str, Any], headers: dict[str, str]) -> Response:
+def _response(members: dict[str, Any], headers: dict[str, str], path: str) -> Response:
+    if path == PROTOCOL_PATH or path.startswith(PROTOCOL_PATH + "/"):
+        status = 400 if members["status"] == HTTPStatus.UNPROCESSABLE_ENTITY else members["status"]
+        return Response(orjson.dumps({"error": members["detail"]}), status, headers, "application/json")
     return Response(orjson.dumps(members), members["status"], headers, MEDIA_TYPE)

@@ -12,7 +12,8 @@ from starlette.responses import FileResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service import api, embed, explain, history, inference_protocol, lab
-from service.problem import add_handlers
+from service.examples import add_examples
+from service.problem import PROTOCOL_PATH, add_handlers
 from service.schemas import PROBLEMS, Problem
 from service.settings import Settings
 
@@ -58,7 +59,7 @@ def create_web(settings: Settings) -> FastAPI:
 
 
 def _describe_problems(app: FastAPI) -> None:
-    """Put the schema of problems into the document, and drop FastAPI's own for errors, which is never sent."""
+    """Put problems and examples into the document, and drop FastAPI's own schemas for errors, which are never sent."""
     plain = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -68,6 +69,10 @@ def _describe_problems(app: FastAPI) -> None:
             schemas["Problem"] = Problem.model_json_schema()
             for name in ("HTTPValidationError", "ValidationError"):
                 schemas.pop(name, None)
+            for path, operations in document["paths"].items():
+                for operation in operations.values() if path.startswith(PROTOCOL_PATH) else ():
+                    operation["responses"].pop("422", None)
+            add_examples(document)
             app.openapi_schema = document
         return app.openapi_schema
 

@@ -1,6 +1,7 @@
 """The service held to its own OpenAPI document by schemathesis, and every reply to its request."""
 
 import asyncio
+import base64
 import json
 import re
 import subprocess
@@ -11,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from service.examples import ANSWERS
 from tests.images import jpeg, png
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
@@ -37,6 +39,27 @@ def test_every_unknown_path_is_a_problem_of_ours(live, path):
     reply = httpx.get(f"http://{live.address}{path}")
     assert reply.status_code == 404
     assert reply.json()["code"] in ("not_found", "unknown_model")
+
+
+# Networks with random weights have no history of training to show.
+@pytest.mark.parametrize(("method", "path"), [route for route in ANSWERS if not route[1].endswith("history")])
+def test_the_document_s_examples_have_the_form_of_real_answers(live, method, path):
+    sent = {"files": {"image": png(40, 40)}} if method == "post" else {}
+    if path.endswith("/infer"):
+        data = [base64.b64encode(png(40, 40)).decode()]
+        inputs = [{"name": "image", "datatype": "BYTES", "shape": [1], "data": data}]
+        sent = {"json": {"inputs": inputs, "outputs": [{"name": "probabilities"}, {"name": "labels"}]}}
+    address = f"http://{live.address}{path.format(model=live.model, name=live.model)}"
+    reply = httpx.request(method, address, params={"layer": "6", "format": "json"} if "v1" in path else {}, **sent)
+    assert reply.status_code == 200, reply.text
+    assert names(ANSWERS[method, path]) <= names(reply.json())
+
+
+def names(value, inside=""):
+    """Where in a JSON value a member stands, whatever it holds."""
+    if isinstance(value, dict):
+        return {f"{inside}.{key}" for key in value} | {n for k, v in value.items() for n in names(v, f"{inside}.{k}")}
+    return {n for item in value for n in names(item, f"{inside}[]")} if isinstance(value, list) else set()
 
 
 def test_ten_thousand_mixed_requests_each_get_their_own_answer(live):

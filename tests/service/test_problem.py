@@ -46,3 +46,25 @@ def test_every_kind_of_exception_is_a_problem():
         assert (reply.status_code, reply.json()["code"]) == (status, code)
         assert "secret" not in reply.text
     assert client.post("/number").json()["code"] == "method_not_allowed"
+
+
+def test_the_protocol_has_errors_of_its_own_form():
+    app = FastAPI()
+    add_handlers(app)
+
+    @app.get("/v2/number")
+    def number(value: int):
+        return value
+
+    client = TestClient(app)
+    for path, status in [("/v2/nowhere", 404), ("/v2/number?value=x", 400)]:
+        reply = client.get(path)
+        assert (reply.status_code, list(reply.json()), reply.headers["content-type"]) == (
+            status,
+            ["error"],
+            "application/json",
+        )
+    assert client.get("/v22").json()["code"] == "not_found"
+    refused = problem_response(errors.Unauthorized("No key."), "", "/v2")
+    assert (refused.status_code, orjson.loads(refused.body)) == (401, {"error": "No key."})
+    assert "Bearer" in refused.headers["www-authenticate"]
