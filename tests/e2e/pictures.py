@@ -1,4 +1,4 @@
-"""Make the README's pictures of the page anew: ``python -m tests.e2e.pictures http://localhost:3000``.
+"""Make the README's pictures of the page anew: ``python -m tests.e2e.pictures http://localhost:3000 [VIEW...]``.
 
 The service at that address should serve the demo's model. The pictures show drawings that come with the page, and
 scikit-learn's flower (vultilion, CC BY 2.0), since the demo's photographs may not be given on.
@@ -70,18 +70,18 @@ def live(page: Page) -> None:
 VIEWS: dict[str, Callable[[Page], None]] = {f.__name__: f for f in (classify, inside, lab, models, live)}
 
 
-def main(address: str) -> None:
+def main(address: str, *names: str) -> None:
     expect.set_options(timeout=PATIENCE_MS)
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
-        for (name, view), (width, height), scheme in itertools.product(VIEWS.items(), SIZES.items(), SCHEMES):
+        for name, (width, height), scheme in itertools.product(names or VIEWS, SIZES.items(), SCHEMES):
             context = browser.new_context(
                 base_url=address, locale="en-GB", color_scheme=scheme, viewport={"width": width, "height": height}
             )
             page = context.new_page()
             page.goto("/")
             page.locator(".drop").wait_for()
-            view(page)
+            VIEWS[name](page)
             page.evaluate("scrollTo(0, 0)")
             picture = Image.open(io.BytesIO(page.screenshot()))
             path = FOLDER / f"page-{name}-{width}-{scheme}.webp"
@@ -92,4 +92,4 @@ def main(address: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(*sys.argv[1:])

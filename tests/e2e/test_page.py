@@ -312,6 +312,25 @@ def test_live_counts_requests_and_draws_them(page: Page, live: Live) -> None:
     expect(page.get_by_role("link", name="Grafana")).to_have_attribute("href", "http://127.0.0.1:3001/")
 
 
+def test_a_histogram_is_read_for_the_time_between_two_readings(page: Page) -> None:
+    """Twenty batches of at most 1 before; since then six of at most 2 and two of at most 4."""
+    page.goto("/")
+    found = page.evaluate(
+        """async () => {
+            const {parse, between, buckets} = await import('/page/js/prometheus.js');
+            const text = (one, two, four, sum) => `# HELP size Images.\nsize_bucket{le="1.0",model="a"} ${one}\n` +
+                `size_bucket{le="2.0",model="a"} ${two}\nsize_bucket{le="4.0",model="a"} ${four}\n` +
+                `size_bucket{le="+Inf",model="a"} ${four}\nsize_count{model="a"} ${four}\nsize_sum{model="a"} ${sum}`;
+            const [before, now] = [parse(text(20, 20, 20, 20)), parse(text(20, 26, 28, 40))];
+            return [between(before, now, 'size', () => true), buckets(now, 'size').map(({count}) => count)];
+        }"""
+    )
+    assert found == [
+        {"count": 8, "mean": 2.5, "p50": pytest.approx(1 + 4 / 6), "p95": pytest.approx(3.6)},
+        [20, 6, 2, 0],
+    ]
+
+
 def test_korean_by_the_browser_and_by_the_switch(chromium: Browser, live: Live) -> None:
     context = chromium.new_context(base_url=f"http://{live.address}", locale="ko-KR")
     page = context.new_page()
