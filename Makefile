@@ -14,7 +14,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --no-compile --prefer-binary --disab
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help venv demo serve test test-docker lint bench lock clean
+.PHONY: help venv demo serve test test-docker lint bench bench-training lock clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -78,6 +78,9 @@ bench: .venv/ready-dev .bench-venv/ready  ## this service beside its peers (BENC
 	@$(PY) -m benchmarks.serving.profile
 	@$(PY) -m benchmarks.decode
 	@$(PY) -m benchmarks.runtime
+
+bench-training: .venv/ready-dev  ## both phases of training beside plain model.fit, some minutes
+	@$(PY) -m benchmarks.training
 
 lock:  ## write requirements.lock anew: the versions that a fresh environment gets today
 	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; unset PIP_FIND_LINKS PIP_CONSTRAINT; export PIP_CONFIG_FILE=/dev/null; \

@@ -25,7 +25,7 @@ from training.evaluation import evaluate, fit_temperature, reference
 from training.precision import logits_of
 from training.progress import console
 from training.report import PLOTS_FOLDER, REPORT_FILE, Report, write_report
-from training.runs import mark_done
+from training.runs import mark_done, on_disk
 from training.summary import show
 
 __all__ = ["Outcome", "export_files", "keep", "logits_of", "versions"]
@@ -55,6 +55,11 @@ class Outcome:
 
 def keep(outcome: Outcome) -> StoredModel:
     """Export, calibrate on the validation images, measure on the test images, report, store."""
+    with on_disk(outcome.folder):
+        return _keep(outcome)
+
+
+def _keep(outcome: Outcome) -> StoredModel:
     folder = outcome.folder / "model"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()

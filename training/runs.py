@@ -1,37 +1,58 @@
 """Run folders: one for each training run, with its settings, checkpoints, figures and report."""
 
+import fcntl
 import json
+import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
-from models.errors import BadParameter
+from models.errors import BadParameter, StoreError
 from models.files import write_whole
 from training.config import TrainSettings, catseye_home
 
-_SETTINGS, _DONE = "settings.json", "stored.json"
+_SETTINGS, _DONE, _LOCK = "settings.json", "stored.json", "lock"
 
 
 def new_run(settings: TrainSettings, data: Path) -> Path:
     """A fresh folder ``runs/NAME-TIME`` holding the settings."""
     stem = f"{settings.name}-{datetime.now(UTC):%Y%m%dt%H%M%S}"
     root = catseye_home() / "runs"
-    folder = next(path for path in _candidates(root, stem) if not path.exists())
-    folder.mkdir(parents=True)
+    with on_disk(root):
+        root.mkdir(parents=True, exist_ok=True)
+        folder = next(path for path in _candidates(root, stem) if _made(path))
     facts = {"data": str(data.absolute()), "settings": settings.as_dict()}
-    write_whole(folder / _SETTINGS, json.dumps(facts, indent=2, ensure_ascii=False).encode())
+    with on_disk(folder):
+        write_whole(folder / _SETTINGS, json.dumps(facts, indent=2, ensure_ascii=False).encode())
     return folder
 
 
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Work on a run alone; BadParameter where another process does. The kernel lets go for a killed process."""
+    with on_disk(folder):
+        handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    try:
+        if not _locked(handle):
+            raise BadParameter(f"The run in {folder} is still going on. Wait for it, or end it first.")
+        yield
+    finally:
+        os.close(handle)
+
+
 def unfinished_run(name: str) -> Path:
-    """The newest run of that name that did not reach the store; BadParameter where there is none."""
+    """The newest run of that name that neither reached the store nor goes on; BadParameter where there is none."""
     root = catseye_home() / "runs"
     folders = [path.parent for path in root.glob(f"*/{_SETTINGS}") if read_settings(path.parent)[0].name == name]
     folders = sorted(path for path in folders if not (path / _DONE).exists())
-    if not folders:
+    idle = [path for path in folders if not _busy(path)]
+    if folders and not idle:
+        raise BadParameter(f"The run in {folders[-1]} is still going on. Wait for it, or end it first.")
+    if not idle:
         raise BadParameter(f"There is no unfinished run of {name!r} to resume. Train without --resume.")
-    return folders[-1]
+    return idle[-1]
 
 
 def read_settings(folder: Path) -> tuple[TrainSettings, Path]:
@@ -45,7 +66,8 @@ def pin_data(folder: Path, fingerprint: str) -> None:
     path = folder / "data.sha256"
     if path.exists() and path.read_text() != fingerprint:
         raise BadParameter("The images changed since that run began. Train without --resume.")
-    write_whole(path, fingerprint.encode())
+    with on_disk(folder):
+        write_whole(path, fingerprint.encode())
 
 
 def mark_done(folder: Path, tag: str) -> None:
@@ -53,6 +75,43 @@ def mark_done(folder: Path, tag: str) -> None:
     write_whole(folder / _DONE, json.dumps({"model": tag}).encode())
     for path in folder.glob("checkpoint-*.npz"):
         path.unlink()
+
+
+def _made(folder: Path) -> bool:
+    """Whether the folder is new: of two runs that begin at once only one gets it."""
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        return False
+    return True
+
+
+def _locked(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _busy(folder: Path) -> bool:
+    try:
+        with held(folder):
+            return False
+    except BadParameter:
+        return True
+
+
+@contextmanager
+def on_disk(folder: Path) -> Iterator[None]:
+    """Turn an ``OSError``, of a full disk above all, into a ``StoreError`` that says what to do."""
+    try:
+        yield
+    except OSError as error:
+        raise StoreError(
+            f"The run cannot be kept in {folder}: {error.strerror or error}. "
+            "Free some space, then go on with --resume, or set CATSEYE_HOME to another disk."
+        ) from error
 
 
 def _candidates(root: Path, stem: str) -> Iterator[Path]:

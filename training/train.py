@@ -27,7 +27,7 @@ from training.fit import Schedule, StandardHead, fit
 from training.keep import Outcome, keep
 from training.progress import console
 from training.rates import rates_by_depth
-from training.runs import new_run, pin_data, read_settings, unfinished_run
+from training.runs import held, new_run, pin_data, read_settings, unfinished_run
 from training.strategy import choose, kappa
 from training.teacher import Teaching
 from training.views import AnyView, View, exact_views, how_varied, preview, varied_copies
@@ -84,7 +84,9 @@ def train(
     if folder is not None:
         settings, data = read_settings(folder)
     dataset = read_dataset(data, seed=settings.seed, allow_unreadable=settings.allow_unreadable, **reading)
-    return keep(learn(dataset, settings, folder or new_run(settings, data)))
+    folder = folder or new_run(settings, data)
+    with held(folder):
+        return keep(learn(dataset, settings, folder))
 
 
 def learn(dataset: Dataset, settings: TrainSettings, folder: Path) -> Outcome:

@@ -1,6 +1,6 @@
 import pytest
 
-from models.errors import BadParameter
+from models.errors import BadParameter, StoreError
 from training import runs
 from training.config import TrainSettings
 
@@ -34,3 +34,22 @@ def test_changed_images_are_not_resumed(tmp_path):
     runs.pin_data(tmp_path, "a" * 64)
     with pytest.raises(BadParameter, match="changed"):
         runs.pin_data(tmp_path, "b" * 64)
+
+
+def test_a_run_is_worked_on_by_one_process_at_a_time(tmp_path):
+    settings = TrainSettings(name="cats")
+    first, second = (runs.new_run(settings, tmp_path) for _ in range(2))
+    with runs.held(second):
+        assert runs.unfinished_run("cats") == first
+        with pytest.raises(BadParameter, match="still going on"), runs.held(second):
+            pass
+        with runs.held(first), pytest.raises(BadParameter, match="still going on"):
+            runs.unfinished_run("cats")
+    assert runs.unfinished_run("cats") == second
+
+
+def test_a_home_that_cannot_be_written_is_one_clear_error(monkeypatch, tmp_path):
+    (tmp_path / "home").write_text("a file where the folder should be")
+    monkeypatch.setenv("CATSEYE_HOME", str(tmp_path / "home"))
+    with pytest.raises(StoreError, match="CATSEYE_HOME"):
+        runs.new_run(TrainSettings(name="cats"), tmp_path)
