@@ -19,7 +19,7 @@ from training.dataset import Dataset, Fractions, labels_of, read_dataset
 from training.evaluation import as_percent, summary
 from training.keep import Outcome, keep
 from training.progress import console
-from training.runs import new_run, read_settings
+from training.runs import mark_done, new_run, read_settings
 from training.train import learn
 from training.trial import trial
 
@@ -68,7 +68,9 @@ def distill(teacher: StoredModel, student: StudentSettings, data: Path | None = 
     dataset = same_images(teacher.card, data)
     console.print(f"Student without a teacher: {settings.backbone}.", highlight=False)
     plain = replace(settings, name=f"{settings.name}-direct", teacher=None, variant_of=None)
-    direct, direct_logits = _measured(learn(dataset, plain, new_run(plain, data)))
+    alone = learn(dataset, plain, new_run(plain, data))
+    direct, direct_logits = _measured(alone)
+    mark_done(alone.folder, "none: beside a student")
     console.print(f"The same student, taught by {teacher.tag}.", highlight=False)
     outcome = learn(dataset, settings, new_run(settings, data))
     taught, taught_logits = _measured(outcome)

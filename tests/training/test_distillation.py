@@ -48,6 +48,7 @@ def test_the_student_is_the_fast_variant_with_its_gain_on_the_card(lesson):
     assert card.distillation.gain_low <= card.distillation.gain <= card.distillation.gain_high
     assert "Distillation gained" in (stored.path / "report.html").read_text("utf-8")
     assert [model.name for model in store.list_models()] == ["teacher-fast", "teacher"]
+    assert not list((catseye_home() / "runs").glob("*/checkpoint-*.npz"))
 
 
 def test_teacher_and_student_were_examined_on_the_same_images(lesson):
