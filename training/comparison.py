@@ -20,7 +20,7 @@ from training.dataset import Dataset, labels_of, load_batch, read_dataset
 from training.evaluation import as_percent, wilson_interval
 from training.plots import Line, accuracy_lines
 from training.progress import console, images_bar
-from training.runs import mark_done, new_run
+from training.runs import held, mark_done, new_run
 from training.shifts import SHARES, right_when_shifted
 from training.train import learn
 from training.trial import trial
@@ -95,7 +95,8 @@ def _result(contestant: Contestant, dataset: Dataset, data: Path) -> Result:
     settings, truth, test = contestant.settings, labels_of(dataset.test), dataset.test
     folder = new_run(settings, data)
     start = time.monotonic()
-    outcome = learn(dataset, settings, folder)
+    with held(folder):
+        outcome = learn(dataset, settings, folder)
     seconds = time.monotonic() - start
     with trial(outcome) as network, images_bar("Measuring at six shifts", len(test)) as advance:
         size = outcome.classifier.input_size

@@ -19,7 +19,7 @@ from training.dataset import Dataset, Fractions, labels_of, read_dataset
 from training.evaluation import as_percent, summary
 from training.keep import Outcome, keep
 from training.progress import console
-from training.runs import mark_done, new_run, read_settings
+from training.runs import held, mark_done, new_run, read_settings
 from training.train import learn
 from training.trial import trial
 
@@ -68,30 +68,28 @@ def distill(teacher: StoredModel, student: StudentSettings, data: Path | None = 
     dataset = same_images(teacher.card, data)
     console.print(f"Student without a teacher: {settings.backbone}.", highlight=False)
     plain = replace(settings, name=f"{settings.name}-direct", teacher=None, variant_of=None)
-    alone = learn(dataset, plain, new_run(plain, data))
-    direct, direct_logits = _measured(alone)
-    mark_done(alone.folder, "none: beside a student")
+    folder = new_run(plain, data)
+    with held(folder):
+        direct, direct_logits = _measured(learn(dataset, plain, folder))
+    mark_done(folder, "none: beside a student")
     console.print(f"The same student, taught by {teacher.tag}.", highlight=False)
-    outcome = learn(dataset, settings, new_run(settings, data))
-    taught, taught_logits = _measured(outcome)
-    truth = labels_of(dataset.test)
-    gain = gain_of(direct_logits.argmax(1) == truth, taught_logits.argmax(1) == truth)
-    words = f"Distillation gained {gain} over training the same network directly, which reached {summary(direct)}."
-    stored = keep(
-        replace(
-            outcome,
-            notes=[*outcome.notes, words],
-            distillation=Distillation(
-                teacher=teacher.tag,
-                temperature=settings.temperature,
-                share=settings.teacher_share,
-                gain=gain.value,
-                gain_low=gain.low,
-                gain_high=gain.high,
-                direct=direct,
-            ),
+    folder = new_run(settings, data)
+    with held(folder):
+        outcome = learn(dataset, settings, folder)
+        taught, taught_logits = _measured(outcome)
+        truth = labels_of(dataset.test)
+        gain = gain_of(direct_logits.argmax(1) == truth, taught_logits.argmax(1) == truth)
+        words = f"Distillation gained {gain} over training the same network directly, which reached {summary(direct)}."
+        told = Distillation(
+            teacher=teacher.tag,
+            temperature=settings.temperature,
+            share=settings.teacher_share,
+            gain=gain.value,
+            gain_low=gain.low,
+            gain_high=gain.high,
+            direct=direct,
         )
-    )
+        stored = keep(replace(outcome, notes=[*outcome.notes, words], distillation=told))
     console.print(comparison_table(teacher, stored, direct, taught))
     console.print(words, highlight=False)
     return stored
