@@ -28,7 +28,7 @@ from service.problem import problem_response
 from service.settings import Settings
 
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-([0-9a-f]{32})-[0-9a-f]{16}-[0-9a-f]{2}(?:-.*)?")
+_TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[\x20-\x7e]*)?")
 _BENTOML_PATHS: Final = frozenset({"/livez", "/readyz", "/healthz"})
 _PROBES: Final = _BENTOML_PATHS | {"/metrics"}
 _OPEN_PATHS: Final = _PROBES | {"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"}
@@ -124,6 +124,7 @@ class _Exchange:
         given = self.headers.get("x-request-id", "")
         self.request_id = given if _REQUEST_ID.fullmatch(given) else secrets.token_hex(8)
         scope["catseye"] = {"request_id": self.request_id}
+        self._trace = _traceparent(self.headers.get("traceparent", ""))
         self._began = time.perf_counter()
         self._status = 500
         self.started = False
@@ -141,6 +142,8 @@ class _Exchange:
             self._status = message["status"]
             self.started = True
             extra = [(b"x-request-id", self.request_id.encode())]
+            if self._trace:
+                extra.append((b"traceparent", self._trace.encode()))
             if self._status == TooLarge.status:
                 extra.append((b"connection", b"close"))
             message["headers"] = [*message.get("headers", ()), *extra]
@@ -184,7 +187,7 @@ class _Exchange:
         line = {
             "time": round(time.time(), 3),
             "request_id": self.request_id,
-            "trace_id": _trace_id(self.headers.get("traceparent", "")),
+            "trace_id": self._trace.split("-")[1] if self._trace else None,
             "method": _method(self._scope),
             "route": self._route(),
             "status": self._status,
@@ -215,13 +218,12 @@ def _method(scope: Scope) -> str:
     return method if method in {"GET", "POST", "HEAD", "OPTIONS", "PUT", "PATCH", "DELETE"} else "other"
 
 
-def _trace_id(traceparent: str) -> str | None:
-    """The trace that the request belongs to: the tracer's, where one runs, or the client's (W3C Trace Context)."""
+def _traceparent(given: str) -> str:
+    """The tracer's span, where one runs, or what the client sent, or nothing (W3C Trace Context)."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid:
-        return format(context.trace_id, "032x")
-    found = _TRACEPARENT.fullmatch(traceparent)
-    return found.group(1) if found else None
+        return f"00-{context.trace_id:032x}-{context.span_id:016x}-{context.trace_flags:02x}"
+    return given if _TRACEPARENT.fullmatch(given) else ""
 
 
 def scope_note(request: Request) -> dict[str, Any]:

@@ -72,12 +72,12 @@ def fill_store(home: Path, name: str = "shapes") -> None:
 
 
 @contextmanager
-def serving(home: Path, **settings: str) -> Iterator[Server]:
-    """``catseye serve`` on a free port over that store, ready."""
-    port = free_port()
+def serving(home: Path, port: int | None = None, **settings: str) -> Iterator[Server]:
+    """``catseye serve`` over that store, ready; on a free port where none is given."""
+    port = port or free_port()
     environment = os.environ | {"BENTOML_HOME": str(home), "CATSEYE_DRAIN_SECONDS": "0"} | settings
-    log = home.parent / "serve.log"
-    with log.open("wb") as output:
+    log = home.parent / f"serve-{port}.log"
+    with log.open("ab") as output:
         process = subprocess.Popen(
             [sys.executable, "-m", "catseye", "serve", "--host", "127.0.0.1", "--port", str(port)],
             cwd=ROOT,

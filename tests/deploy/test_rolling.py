@@ -1,0 +1,86 @@
+"""Two replicas behind a real proxy, each restarted in turn under load: no request fails."""
+
+import shutil
+import subprocess
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+import httpx
+
+from tests.deploy.conftest import fill_store, free_port, serving, wait_for
+from tests.images import png
+
+PHOTOGRAPH = png(40, 40)
+SETTINGS = {"CATSEYE_DRAIN_SECONDS": "2", "CATSEYE_TUNE_SECONDS": "0"}
+
+
+@contextmanager
+def proxy(folder: Path, ports: list[int]) -> Iterator[str]:
+    """HAProxy in front of the replicas, sending work only to those whose ``/readyz`` is 200."""
+    program = shutil.which("haproxy")
+    assert program, "This test needs the program haproxy. Install Debian's package of that name."
+    port = free_port()
+    check = "check inter 200ms fall 1 rise 1"
+    servers = "\n".join(f"  server r{number} 127.0.0.1:{each} {check}" for number, each in enumerate(ports))
+    configuration = folder / "haproxy.cfg"
+    configuration.write_text(
+        f"""defaults
+  mode http
+  timeout connect 5s
+  timeout check 10s
+  timeout client 60s
+  timeout server 60s
+listen catseye
+  bind 127.0.0.1:{port}
+  balance roundrobin
+  option httpchk GET /readyz
+{servers}
+"""
+    )
+    process = subprocess.Popen([program, "-db", "-f", str(configuration)])
+    try:
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(30)
+
+
+def test_a_rolling_restart_under_load_fails_no_request(tmp_path: Path) -> None:
+    fill_store(tmp_path / "bentoml")
+    ports = [free_port(), free_port()]
+    seen: Counter[str] = Counter()
+    done = threading.Event()
+
+    def load(address: str) -> None:
+        with httpx.Client(base_url=address, timeout=60) as client:
+            while not done.is_set():
+                try:
+                    reply = client.post("/v1/classify", content=PHOTOGRAPH)
+                    seen["200" if reply.status_code == 200 else f"{reply.status_code} {reply.text}"] += 1
+                except httpx.HTTPError as error:
+                    seen[repr(error)] += 1
+
+    with ExitStack() as replicas, proxy(tmp_path, ports) as address:
+        first, second = (replicas.enter_context(serving(tmp_path / "bentoml", port, **SETTINGS)) for port in ports)
+        wait_for("the proxy", lambda: httpx.get(f"{address}/readyz", timeout=5).status_code == 200)
+        threads = [threading.Thread(target=load, args=(address,)) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        try:
+            for old, port in ((first, ports[0]), (second, ports[1])):
+                before = sum(seen.values())
+                old.process.terminate()
+                assert old.process.wait(90) == 0
+                replicas.enter_context(serving(tmp_path / "bentoml", port, **SETTINGS))
+                time.sleep(1)  # until the proxy has seen that it is back
+                assert sum(seen.values()) > before
+        finally:
+            done.set()
+            for thread in threads:
+                thread.join(90)
+    assert set(seen) == {"200"}, seen
+    print(f"{seen['200']} requests while two replicas were restarted in turn, none failed")
