@@ -96,8 +96,8 @@ def serving(home: Path, port: int | None = None, **settings: str) -> Iterator[Se
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A service with one small model."""
+    """A service with one small model, which batches and keeps answers."""
     folder = tmp_path_factory.mktemp("served")
     fill_store(folder / "bentoml")
-    with serving(folder / "bentoml") as running:
+    with serving(folder / "bentoml", CATSEYE_BATCH="4", CATSEYE_CACHE_MB="1") as running:
         yield running

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 RULES = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
 GRAFANA = {"$__rate_interval": "30s", "$model": ".*"}
 """What Grafana puts in for its variables."""
+SEEDS = count(1)
+"""A photograph of its own for each request, so that the cache does not answer all of them."""
 
 
 def panel_queries() -> list[tuple[str, str]]:
@@ -82,11 +85,13 @@ def load(url: str) -> None:
     """Photographs, broken files and a scan of unknown paths."""
     with httpx.Client(base_url=url, timeout=30) as client:
         for number in range(150):
-            good = client.post("/v1/classify", content=png(40 + number % 3, 40))
+            good = client.post("/v1/classify", content=png(40 + number % 3, 40, next(SEEDS)))
             assert good.status_code == 200, good.text
             if number % 10 == 0:
                 assert client.post("/v1/classify", content=b"no image").status_code == 400
                 assert client.get(f"/wp-admin/{number}.php").status_code == 404
+        for _ in range(5):
+            assert client.post("/v1/classify", content=png(40, 40)).status_code == 200
         assert client.post("/v1/embed", content=png(40, 40)).status_code == 200
         assert client.post("/v1/feature-maps?layer=0", content=png(40, 40)).status_code == 200
 
