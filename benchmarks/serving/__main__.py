@@ -55,8 +55,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
         if options.sweep_only:
             return
         say("Turns")
-        run.turns(chosen)
-    print(report.report(run.rows, machine))
+        try:
+            run.turns(chosen)
+        finally:  # a run that is cut short has measured something all the same
+            print(report.report(run.rows, machine))
+            rows.write_rows(run.rows, options.state / "last.csv", machine)
     if not options.quick:
         versions = ", ".join(f"{name} {version(name)}" for name in ("bentoml", "openvino", "tensorflow"))
         rows.write_rows(run.rows, options.csv, f"{machine}; {versions}")

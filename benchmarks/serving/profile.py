@@ -11,6 +11,7 @@ import argparse
 import json
 import statistics
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from benchmarks.serving.contestants import OURS, contestants
 from benchmarks.serving.load import Load, check_wrk, closed
 from benchmarks.serving.model import stored_model
 from benchmarks.serving.photographs import write_photographs
-from benchmarks.serving.servers import ROOT, running
+from benchmarks.serving.servers import ROOT, Server, running
 from service.plans import this_machine
 
 STAGES = {
@@ -54,6 +55,12 @@ def access_lines(log: Path, skip: int) -> list[dict[str, Any]]:
     return [line for line in found if line["status"] == 200 and line["timing_ms"]]
 
 
+def _settle(server: Server) -> None:
+    until = time.perf_counter() + 10
+    while server.busy() and time.perf_counter() < until:
+        pass
+
+
 def table(profiles: dict[int, Profile]) -> str:
     """Markdown, one column for each number of connections."""
     heads = "".join(f" {count} connection{'s' * (count > 1)} |" for count in profiles)
@@ -82,11 +89,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         environment = ours.environment({}, model.path, options.state.absolute(), options.port)
         log = scratch / "server.log"
         command = ours.command("", options.port)
-        with running(command, environment, options.port, ours.ready, log, scratch):
+        with running(command, environment, options.port, ours.ready, log, scratch) as server:
             load = Load(options.port, ours.path, file, "image/jpeg")
             closed(load, 16, 2)
             profiles = {}
             for connections in options.connections:
+                _settle(server)  # what earlier clients left behind is not this measurement's
                 before = log.stat().st_size
                 outcome = closed(load, connections, options.seconds)
                 lines = access_lines(log, before)

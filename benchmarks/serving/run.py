@@ -41,9 +41,10 @@ class Run:
 
     def __init__(
         self, shape: Shape, python: str, model: StoredModel, photographs: dict[str, Path], scratch: Path, home: Path
-    ):
-        self.shape, self._python, self._model, self._scratch, self._home = shape, python, model, scratch, home
-        self._photographs = photographs
+    ) -> None:
+        self.shape, self._python, self._model, self._photographs = shape, python, model, photographs
+        self._scratch, self._home = scratch, home
+        self._warm: set[tuple[Contestant, str]] = set()
         self.rows: list[Row] = []
         self._ports = iter(range(shape.base_port, shape.base_port + 99))
 
@@ -124,9 +125,10 @@ class Run:
                     self._pace(contestant, settings, server, port)
 
     def _cases(self) -> Iterator[tuple[str, int]]:
-        for connections in self.shape.connections:
-            yield SMALL, connections
+        """What is compared first, then how it goes with fewer and more connections."""
+        yield SMALL, MANY
         yield LARGE, MANY
+        yield from ((SMALL, connections) for connections in self.shape.connections if connections != MANY)
 
     def _takes_part(self, contestant: Contestant, photograph: str, connections: int, round_: int) -> bool:
         if contestant.decode == "plain":
