@@ -63,6 +63,7 @@ test-docker: .venv/ready-dev  ## build the images, start docker compose and try 
 
 lint: .venv/ready-dev  ## ruff, mypy --strict, import-linter
 	@$(PY) -m ruff check .
+	@$(PY) -m ruff format --check --quiet .
 	@$(PY) -m mypy
 	@.venv/bin/lint-imports --no-cache
 

@@ -32,9 +32,7 @@ class Batch(NamedTuple):
     indices: NDArray[np.int64]
 
 
-def load_batch(
-    samples: Sequence[HasPath], size: tuple[int, int], *, limits: Limits = DEFAULT_LIMITS
-) -> Pixels:
+def load_batch(samples: Sequence[HasPath], size: tuple[int, int], *, limits: Limits = DEFAULT_LIMITS) -> Pixels:
     """Pixels ``(n, height, width, 3)`` of all the samples, stretched to ``size`` = (height, width).
 
     Raises ``BadData`` where a file has gone or changed since the data set was read.
@@ -48,9 +46,7 @@ def load_one(path: Path, size: tuple[int, int] | None, limits: Limits = DEFAULT_
     try:
         return decode(path.read_bytes(), size, limits)
     except OSError as error:
-        raise BadData(
-            f"{path} can no longer be opened: {error.strerror}. Put it back, or start again."
-        ) from error
+        raise BadData(f"{path} can no longer be opened: {error.strerror}. Put it back, or start again.") from error
     except CatseyeError as error:
         raise BadData(f"{path} can no longer be read: {error.detail}") from error
 

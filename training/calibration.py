@@ -71,9 +71,7 @@ def fit_temperature(logits: Floats, targets: Floats | Indices) -> float:
     if not len(logits):
         return 1.0
     if not np.isfinite(logits).all():
-        raise BadParameter(
-            "The network's outputs are no finite numbers. Train again at a smaller learning rate."
-        )
+        raise BadParameter("The network's outputs are no finite numbers. Train again at a smaller learning rate.")
 
     def loss(log_temperature: float) -> float:
         fit = float(losses(logits, targets, float(np.exp(log_temperature))).sum())
@@ -93,6 +91,4 @@ def reliability(logits: Floats, targets: Indices, temperature: float = 1.0, bins
     with np.errstate(invalid="ignore"):
         confidence = np.bincount(place, top, bins) / counts
         accuracy = np.bincount(place, right, bins) / counts
-    return Reliability(
-        edges=np.linspace(0.0, 1.0, bins + 1), counts=counts, confidence=confidence, accuracy=accuracy
-    )
+    return Reliability(edges=np.linspace(0.0, 1.0, bins + 1), counts=counts, confidence=confidence, accuracy=accuracy)

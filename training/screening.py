@@ -32,9 +32,7 @@ def workers() -> int:
     return min(8, (os.cpu_count() or 1) + 2)
 
 
-def screen(
-    paths: Sequence[Path], *, limits: Limits = DEFAULT_LIMITS, quiet: bool = False
-) -> list[str | Skipped]:
+def screen(paths: Sequence[Path], *, limits: Limits = DEFAULT_LIMITS, quiet: bool = False) -> list[str | Skipped]:
     """SHA-256 of each file that can be decoded, ``Skipped`` for each that cannot; in the order of ``paths``.
 
     No more than one image a thread is in memory. The progress bar shows on a terminal only.

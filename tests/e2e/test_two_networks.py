@@ -59,9 +59,7 @@ def test_each_model_has_its_own_labels_and_taps(both):
 
 def by_keras(path: Path) -> np.ndarray:
     """Probabilities (19,) of the photograph, by Keras's own network with the weights as the file names them."""
-    network = keras.applications.MobileNetV2(
-        input_shape=(160, 160, 3), include_top=False, weights=None, pooling="avg"
-    )
+    network = keras.applications.MobileNetV2(input_shape=(160, 160, 3), include_top=False, weights=None, pooling="avg")
     with h5py.File(path) as file:
         base = file["model_weights"]["mobilenetv2_1.00_160"]
         for layer in network.layers:
