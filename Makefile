@@ -14,7 +14,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --no-compile --prefer-binary --disab
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help venv demo serve test test-docker lint bench bench-training lock clean
+.PHONY: help venv demo serve test test-docker chaos soak lint bench bench-training lock clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -60,6 +60,13 @@ test: .venv/ready-dev  ## run every test that needs no Docker engine
 
 test-docker: .venv/ready-dev  ## build the images, start docker compose and try to break it
 	@$(PY) -m pytest -m '$(DOCKER_TESTS)' tests/deploy $(TESTS)
+
+# atheris (pip) and libfaketime (Debian) are used where they are installed; the table says where they are not.
+chaos: .venv/ready-dev  ## break the service on purpose, and print what each fault cost (CHAOS=--short for a look)
+	@$(PY) -m tests.chaos $(CHAOS)
+
+soak: .venv/ready-dev  ## mixed traffic and new versions for MINUTES (30): does anything grow?
+	@$(PY) -m tests.chaos.soak $(or $(MINUTES),30)
 
 lint: .venv/ready-dev  ## ruff, mypy --strict, import-linter
 	@$(PY) -m ruff check .

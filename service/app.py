@@ -57,8 +57,9 @@ async def mounted(scope: "Scope", receive: "Receive", send: "Send") -> None:
 def edged(app: "ASGIApp") -> "ASGIApp":
     """BentoML's application with the edge around it."""
     from service.edge import Edge
+    from service.listener import stop_listening
 
-    return Edge(app, settings=settings, drain=drain, web=mounted)
+    return Edge(app, settings=settings, drain=drain, web=mounted, last_call=stop_listening)
 
 
 @bentoml.service(
@@ -78,10 +79,12 @@ class Catseye:
         # The networks are compiled outside of the interpreter, so the routes are made meanwhile.
         making = threading.Thread(target=web, name="catseye-web")
         making.start()
+        from service.listener import drop_unread
         from service.metrics import count_worker
         from service.pipeline import Pipeline
 
         count_worker()
+        drop_unread(settings.timeout)
         self._pipeline = Pipeline(settings)
         self._pipeline.start()
         making.join()
@@ -125,3 +128,5 @@ def _log_lines() -> None:
         logger.propagate = False
         if not logger.handlers:
             logger.addHandler(logging.StreamHandler(sys.stdout))
+    # It warns of every odd byte of a broken form: a stranger could fill the disk with lines that help nobody.
+    logging.getLogger("python_multipart").setLevel(logging.ERROR)

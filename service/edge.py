@@ -11,6 +11,7 @@ import logging
 import re
 import secrets
 import time
+from collections.abc import Callable
 from typing import Any, Final
 
 import anyio
@@ -37,6 +38,8 @@ _LINGER_BYTES: Final = 256_000_000
 _LINGER_SECONDS: Final = 5.0
 _GRACE_SECONDS: Final = 0.25
 """How much later than its deadline a request is cut off that did not notice it by itself."""
+_LAST_CALL_SECONDS: Final = 0.35
+"""How long new work is refused in words before nobody is let in: a little less than ``service.launch`` waits."""
 _NO_MODEL: Final = ("", "", "")
 
 log = logging.getLogger("catseye.access")
@@ -46,9 +49,18 @@ class Edge:
     """Wraps BentoML's application ``app``, and hands all but the probes straight to ``web`` where that is given.
 
     BentoML's router answers a path with a line break in it by itself, in plain text, and has routes of its own.
+    ``last_call`` is called shortly after the first request that is refused because the server is on its way out.
     """
 
-    def __init__(self, app: ASGIApp, *, settings: Settings, drain: Drain, web: ASGIApp | None = None) -> None:
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        settings: Settings,
+        drain: Drain,
+        web: ASGIApp | None = None,
+        last_call: Callable[[], object] | None = None,
+    ) -> None:
         self._app = app
         self._web = web or app
         self._max_body = settings.max_body_bytes
@@ -56,6 +68,7 @@ class Edge:
         keys = (key.get_secret_value() for key in settings.api_keys)
         self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
         self._drain = drain
+        self._last_call = last_call
         self._access_log = settings.access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -101,6 +114,9 @@ class Edge:
         if self._keys and not _is_open(scope) and not self._knows(headers):
             return Unauthorized("The API key is missing or wrong. Send it as `X-API-Key: <key>`.")
         if self._drain.closed():
+            if self._last_call is not None:
+                asyncio.get_running_loop().call_later(_LAST_CALL_SECONDS, self._last_call)
+                self._last_call = None
             return Draining("The server is shutting down. Try again; another one answers.", retry_after=1)
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > self._max_body:

@@ -12,14 +12,16 @@ import orjson
 from fastapi import FastAPI
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 
-from models.errors import BadParameter, CatseyeError, Overloaded
+from models.errors import BadParameter, CatseyeError, Draining, Overloaded
 from service.metrics import REFUSED
 
 MEDIA_TYPE = "application/problem+json"
 PROTOCOL_PATH = "/v2"
+CLIENT_LEFT = 499
+"""What nginx writes into its log for a client that left before it could be answered."""
 _CODES = {404: "not_found", 405: "method_not_allowed"}
 
 logger = logging.getLogger("catseye")
@@ -35,6 +37,9 @@ def problem_response(error: CatseyeError, request_id: str, path: str = "") -> Re
     headers = {}
     if isinstance(error, Overloaded):
         headers["Retry-After"] = str(max(1, math.ceil(error.retry_after)))
+    if isinstance(error, Draining):
+        # Whoever keeps the connection would send the next request just as it is closed, and lose it.
+        headers["Connection"] = "close"
     if error.status == HTTPStatus.UNAUTHORIZED:
         headers["WWW-Authenticate"] = 'Bearer realm="catseye"'
     REFUSED.labels(error.code).inc()
@@ -46,6 +51,7 @@ def add_handlers(app: FastAPI) -> None:
     app.add_exception_handler(CatseyeError, _on_catseye)
     app.add_exception_handler(RequestValidationError, _on_validation)
     app.add_exception_handler(HTTPException, _on_http)
+    app.add_exception_handler(ClientDisconnect, _on_leaving)
     app.add_exception_handler(Exception, _on_bug)
 
 
@@ -75,6 +81,11 @@ async def _on_http(request: Request, error: Exception) -> Response:
     REFUSED.labels(code).inc()
     members = _members(status, code, status.phrase, detail, request_id_of(request))
     return _response(members, dict(error.headers or {}), request.url.path)
+
+
+async def _on_leaving(request: Request, error: Exception) -> Response:
+    # Nobody reads it, but it is counted and logged: a client that leaves is no error of ours.
+    return Response(status_code=CLIENT_LEFT)
 
 
 async def _on_bug(request: Request, error: Exception) -> Response:

@@ -2,7 +2,8 @@
 
 A new version is loaded and warmed beside the running one, then put in its place in one step. The one it
 replaces stays loaded, so that ``version=`` still reaches it and a roll-back is immediate; the one before
-that is closed. A version that cannot be loaded is refused and named, and the running one goes on.
+that is closed. A version that cannot be loaded is refused and named, and the running one goes on; where none runs yet
+(a worker that has just been started), the newest older one that can be loaded takes its place.
 """
 
 import hashlib
@@ -59,16 +60,17 @@ class Registry:
 
     def refresh(self) -> None:
         """Look at the store: load what is new, refuse what is broken."""
-        for stored in self._wanted():
-            key: Key = (
-                stored.card.variant_of or stored.name,
-                "fast" if stored.card.variant_of else "accurate",
-            )
-            slot = self._slots.get(key)
-            known = {served.version for served in slot.versions()} if slot else set()
-            if stored.version in known or stored.version in self._refused.get(key, {}):
-                continue
-            self._take(key, stored)
+        for versions in self._wanted():
+            for stored in versions:
+                key = _key_of(stored)
+                slot = self._slots.get(key)
+                known = {served.version for served in slot.versions()} if slot else set()
+                if stored.version in known:
+                    break
+                if stored.version not in self._refused.get(key, {}):
+                    self._take(key, stored)
+                if key in self._slots:
+                    break
         MODELS_READY.set(sum(variant == "accurate" for _, variant in self._slots))
 
     def find(
@@ -133,23 +135,23 @@ class Registry:
         self._slots = {}
         MODELS_READY.set(0)
 
-    def _wanted(self) -> list[StoredModel]:
-        """The newest version of each model to serve, or the pinned one; accurate variants first."""
-        newest: dict[str, StoredModel] = {}
+    def _wanted(self) -> list[list[StoredModel]]:
+        """The versions of each model to serve, the newest first, or the pinned one; accurate variants first."""
+        found: dict[str, list[StoredModel]] = {}
         pinned = {tag.partition(":")[0]: tag for tag in self._names}
         for stored in list_models():
             name = stored.card.variant_of or stored.name
             if pinned and name not in pinned and stored.name not in pinned:
                 continue
-            newest.setdefault(stored.name, stored)
+            found.setdefault(stored.name, []).append(stored)
         for name, tag in pinned.items():
             if ":" in tag:
                 try:
-                    newest[name] = get(tag)
+                    found[name] = [get(tag)]
                 except CatseyeError as error:
-                    newest.pop(name, None)
+                    found.pop(name, None)
                     self._refuse((name, "accurate"), tag.partition(":")[2], error)
-        return sorted(newest.values(), key=lambda stored: stored.card.variant_of is not None)
+        return sorted(found.values(), key=lambda versions: versions[0].card.variant_of is not None)
 
     def _take(self, key: Key, stored: StoredModel) -> None:
         try:
@@ -190,6 +192,10 @@ class Registry:
             return no_fast_variant(name)
         served = ", ".join(self.names()) or "none"
         return UnknownModel(f"Model {name[:80]!r} is not served. Served are: {served}.")
+
+
+def _key_of(stored: StoredModel) -> Key:
+    return (stored.card.variant_of or stored.name, "fast" if stored.card.variant_of else "accurate")
 
 
 def no_fast_variant(name: str) -> UnknownModel:

@@ -186,7 +186,7 @@ def _whole() -> dict[str, bytes]:
     return images.every_format() | {name: odd[name] for name in names}
 
 
-def _peak_kb() -> int:
+def peak_kb() -> int:
     """The largest this process has been. ``getrusage`` would count the process that started it, too."""
     status = Path("/proc/self/status")
     if not status.exists():
@@ -221,7 +221,7 @@ def main() -> None:
     report = {
         "files": files,
         "outcomes": outcomes,
-        "peak_kb": _peak_kb(),
+        "peak_kb": peak_kb(),
         "slowest": sorted(seconds.items(), key=lambda item: -item[1])[:10],
         "remembered_warnings": _remembered_warnings(),
     }

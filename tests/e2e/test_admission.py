@@ -95,6 +95,9 @@ def test_each_key_opens_in_either_header(tight):
         assert bare.post("/v1/classify", content=PHOTOGRAPH, headers=headers).status_code == 200
     assert KEY not in tight.output()
     assert OTHER not in tight.output()
+    metrics = tight.client.get("/metrics").text
+    assert KEY not in metrics
+    assert OTHER not in metrics
 
 
 def test_pages_of_one_origin_are_let_in_without_a_key_for_the_question(tight):

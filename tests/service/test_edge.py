@@ -89,4 +89,25 @@ def test_a_closed_server_says_so_but_its_probes_answer():
     assert status == 503
     assert orjson.loads(body)["code"] == "draining"
     assert headers[b"retry-after"] == b"1"
+    assert headers[b"connection"] == b"close"  # or the client's next request would meet a closed door
     assert call("/livez")[0] == 200
+
+
+def test_the_last_call_comes_once_after_the_first_that_is_refused():
+    called = []
+
+    async def refuse_twice():
+        call = Call()
+        call.drain.begin(0)
+        edge = Edge(call.app, settings=Settings(access_log=False), drain=call.drain, last_call=lambda: called.append(1))
+        for _ in range(2):
+            scope = {"type": "http", "method": "POST", "path": "/v1/classify", "headers": []}
+            await edge(scope, None, lambda message: asyncio.sleep(0))
+        assert called == []
+        async with asyncio.timeout(20):
+            while not called:
+                await asyncio.sleep(0.05)
+        await asyncio.sleep(0.5)
+
+    asyncio.run(refuse_twice())
+    assert called == [1]

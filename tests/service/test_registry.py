@@ -129,3 +129,18 @@ def test_the_fast_variant_that_is_not_there_says_how_to_make_it(keep):
     with pytest.raises(UnknownModel, match="--variant-of cells"):
         registry.find("cells", variant="fast")
     assert SimpleNamespace(**describe(registry, "cells")).default
+
+
+def test_a_worker_that_starts_beside_a_broken_version_serves_the_one_before(keep):
+    oldest, good = keep("cells"), keep("cells")
+    bad = keep("cells", settings={"broken": True})
+    registry = Registry(Loaded)
+    registry.refresh()
+    assert registry.find("cells").version == good.version
+    assert list(registry.refused()["cells"]) == [bad.version]
+    registry.refresh()
+    assert [served.version for served in registry.slots("cells")["accurate"].versions()] == [good.version]
+    mended = keep("cells")
+    registry.refresh()
+    assert registry.find("cells").version == mended.version
+    assert oldest.version not in registry.refused()["cells"]

@@ -1,0 +1,54 @@
+"""The sockets that this process listens on: clients that take their replies too slowly, and the end of listening.
+
+Nothing in HTTP ends a connection whose client asks and then does not read: the reply stays in memory, the descriptor
+stays open, and a server on its way out waits for it. The kernel can end it, and its option is inherited by every
+connection that the listening socket accepts.
+"""
+
+import os
+import socket
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+
+def drop_unread(seconds: float) -> int:
+    """End connections whose client has not taken a waiting reply for so long; gives how many sockets were set.
+
+    Linux measures it from when the client's window closed (``TCP_USER_TIMEOUT``, tcp(7)). Elsewhere nothing is set.
+    """
+    option = getattr(socket, "TCP_USER_TIMEOUT", None)
+    if option is None:
+        return 0
+    done = 0
+    for listening in _listening():
+        listening.setsockopt(socket.IPPROTO_TCP, option, int(seconds * 1e3))
+        done += 1
+    return done
+
+
+def stop_listening() -> None:
+    """Let nobody in any more, by any process that shares the sockets; connections that stand are left alone.
+
+    The supervisor keeps its copy open until the last worker has left. Until then the kernel would let clients in whom
+    nobody answers, and cut them off at the end.
+    """
+    for listening in _listening():
+        with suppress(OSError):
+            listening.shutdown(socket.SHUT_RD)
+
+
+def _listening() -> Iterator[socket.socket]:
+    """Copies of this process's TCP sockets that listen, each closed after use."""
+    for descriptor in _descriptors():
+        with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as ours:
+            tcp = ours.family in (socket.AF_INET, socket.AF_INET6) and ours.type == socket.SOCK_STREAM
+            if tcp and ours.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+                yield ours
+
+
+def _descriptors() -> list[int]:
+    """What this process has open, where the system tells."""
+    with suppress(OSError):
+        return [int(path.name) for path in Path("/proc/self/fd").iterdir()]
+    return []

@@ -1,0 +1,116 @@
+"""Clients by the hundred that send slowly, do not read, or leave in the middle."""
+
+import resource
+import socket
+import time
+from contextlib import ExitStack, suppress
+
+import psutil
+
+from tests.chaos.processes import port_of, whole, workers
+from tests.chaos.row import Row
+from tests.chaos.traffic import Traffic, request, until
+from tests.e2e.live import Live
+
+
+def connect(port: int, receive: int | None = None) -> socket.socket:
+    """A connection, with a small window to receive in if wanted."""
+    made = socket.socket()
+    if receive is not None:
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive)
+    made.settimeout(10)
+    made.connect(("127.0.0.1", port))
+    return made
+
+
+def links(live: Live) -> int:
+    """Connections that the workers hold."""
+    found = 0
+    for worker in workers(live):
+        with suppress(psutil.Error):
+            found += sum(link.status == "ESTABLISHED" for link in worker.net_connections("tcp"))
+    return found
+
+
+def slow_senders(live: Live, body: bytes, many: int, seconds: float) -> Row:
+    """So many uploads that come a byte at a time."""
+    port, whole_request = port_of(live), request(port_of(live), body)
+    with ExitStack() as stack, Traffic(port, body) as traffic:
+        fault = time.monotonic()
+        slow = [stack.enter_context(connect(port)) for _ in range(many)]
+        for place in range(int(seconds * 4)):
+            for link in slow:
+                with suppress(OSError):
+                    link.sendall(whole_request[place : place + 1])
+            time.sleep(0.25)
+        lost = traffic.lost(fault)
+    took = until(lambda: whole(live, 2))
+    return Row(f"{many} clients that send slowly", len(traffic.sent) + many, lost, None, lost == 0 and took is not None)
+
+
+def slow_readers(live: Live, body: bytes, many: int, timeout: float) -> Row:
+    """So many clients that ask for much and read nothing: they are cut off after the time limit."""
+    port = port_of(live)
+    ask = request(port, body, "/v1/feature-maps?channels=all&layer=0")
+    before = links(live)
+    with ExitStack() as stack, Traffic(port, body) as traffic:
+        fault = time.monotonic()
+        for _ in range(many):
+            link = stack.enter_context(connect(port, 2048))
+            for _ in range(4):  # several replies, more than the kernel holds for one who does not read
+                link.sendall(ask)
+        time.sleep(1)
+        took = until(lambda: links(live) <= before + 12, timeout * 2 + 20)
+        held_still = links(live) - before - 8
+        lost = traffic.lost(fault)
+    note = "" if took is not None else f"{held_still} connections still held"
+    return Row(
+        f"{many} clients that do not read", len(traffic.sent) + many, lost, took, not lost and took is not None, note
+    )
+
+
+def leavers(live: Live, body: bytes, many: int) -> Row:
+    """Clients that leave in the middle of an upload: their work is dropped, without an error of ours."""
+    port, whole_request = port_of(live), request(port_of(live), body)
+    with Traffic(port, body) as traffic:
+        fault = time.monotonic()
+        for number in range(many):
+            with connect(port) as link:
+                link.sendall(whole_request[: 1 + number * (len(whole_request) - 2) // many])
+        time.sleep(0.5)
+        lost = traffic.lost(fault)
+    errors = live.client.get("/metrics").text.count('status="500"')
+    return Row(f"{many} clients that leave mid-upload", len(traffic.sent) + many, lost, None, lost == 0 and not errors)
+
+
+def no_descriptors(live: Live, body: bytes, many: int) -> Row:
+    """Workers may open hardly anything more: whoever is connected is answered, and when it is over so is everybody."""
+    port, crew = port_of(live), workers(live)
+    with Traffic(port, body) as traffic:
+        time.sleep(0.5)
+        fault = time.monotonic()
+        before = {worker.pid: resource.prlimit(worker.pid, resource.RLIMIT_NOFILE) for worker in crew}
+        for worker in crew:
+            top = max(int(path) for path in _descriptors(worker))
+            resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, (top + 8, before[worker.pid][1]))
+        with ExitStack() as stack:
+            for _ in range(many):
+                with suppress(OSError):
+                    stack.enter_context(connect(port))
+            time.sleep(3)
+        freed = time.monotonic()
+        took = until(lambda: live.client.get("/readyz", headers={"connection": "close"}).status_code == 200)
+        for worker in crew:
+            resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, before[worker.pid])
+        time.sleep(0.5)
+        lost = traffic.lost(fault)
+    held = lost == 0 and took is not None and {worker.pid for worker in workers(live)} == set(before)
+    return Row(
+        f"descriptors exhausted by {many} connections", len(traffic.sent) + many, lost, took if freed else None, held
+    )
+
+
+def _descriptors(worker: psutil.Process) -> list[str]:
+    from pathlib import Path
+
+    return [path.name for path in Path(f"/proc/{worker.pid}/fd").iterdir()]

@@ -1,0 +1,123 @@
+"""What is done, in order: the full form for ``make chaos``, the short one for the tests."""
+
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import mkdtemp
+
+from models import store
+from tests.chaos import clients, clock, hostility, isolation, overload, processes, stores
+from tests.chaos.row import Row
+from tests.e2e import live as server
+from tests.e2e.conftest import make_model
+from tests.images import jpeg
+
+MODEL = "steady"
+HEAVY = "heavy"
+TIMEOUT = 5.0
+QUEUE = 64
+BODY = jpeg(80, 80, seed=1)
+
+Fault = Callable[[server.Live], Row]
+Told = Callable[[Row], None]
+
+
+@contextmanager
+def serving(**settings: str) -> Iterator[server.Live]:
+    """Two workers that look at the store all the time."""
+    defaults = {
+        "CATSEYE_DEFAULT_MODEL": MODEL,
+        "CATSEYE_WORKERS": "2",
+        "CATSEYE_RELOAD_SECONDS": "0.25",
+        "CATSEYE_TIMEOUT": str(TIMEOUT),
+        "CATSEYE_DRAIN_SECONDS": "1",
+        "CATSEYE_ACCESS_LOG": "false",
+    }
+    live = server.start(store.store_home(), command="catseye", **defaults | settings)
+    try:
+        yield live
+    except BaseException:
+        print(live.output()[-6000:], file=sys.stderr)
+        raise
+    finally:
+        server.stop(live)
+
+
+def short() -> dict[str, Fault]:
+    """Seconds of it, on one server."""
+    return {
+        "corrupted_and_killed": lambda live: stores.corrupted_and_killed(live, BODY),
+        "senders": lambda live: clients.slow_senders(live, BODY, 100, 1),
+        "leavers": lambda live: clients.leavers(live, BODY, 100),
+        "descriptors": lambda live: clients.no_descriptors(live, BODY, 100),
+        "requests": lambda live: hostility.requests(live, 500),
+        "http": lambda live: isolation.over_http(live, 500),
+        "items": lambda live: isolation.in_process(20_000),
+        "openvino": lambda live: isolation.poison(store.get(MODEL), "openvino", 200),
+        "leave": lambda live: processes.told_to_leave(live, BODY),
+    }
+
+
+def full() -> dict[str, Fault]:
+    """All of it that one server with two workers can bear."""
+    return {
+        "killed": lambda live: processes.killed(live, BODY, 5),
+        "stopped": lambda live: processes.stopped(live, BODY, 4),
+        "corrupted": lambda live: stores.corrupted(live, BODY),
+        "deleted": lambda live: stores.deleted(live, BODY),
+        "corrupted_and_killed": lambda live: stores.corrupted_and_killed(live, BODY),
+        "architecture": lambda live: stores.other_architecture(live, BODY),
+        "unreadable": lambda live: stores.unreadable(live, BODY),
+        "disk": lambda live: stores.disk_full(live, BODY, 8),
+        "senders": lambda live: clients.slow_senders(live, BODY, 300, 4),
+        "readers": lambda live: clients.slow_readers(live, BODY, 200, TIMEOUT),
+        "leavers": lambda live: clients.leavers(live, BODY, 300),
+        "descriptors": lambda live: clients.no_descriptors(live, BODY, 300),
+        "requests": lambda live: hostility.requests(live, 20_000),
+        "http": lambda live: isolation.over_http(live, 50_000),
+        "leave": lambda live: processes.told_to_leave(live, BODY),
+    }
+
+
+def alone() -> dict[str, Callable[[], list[Row]]]:
+    """What needs no server, or one of its own."""
+    return {
+        "clock": _clock,
+        "overload": _overload,
+        "items": lambda: [isolation.in_process(1_000_000)],
+        "openvino": lambda: [isolation.poison(store.get(MODEL), "openvino", 2_000)],
+        "tensorflow": lambda: [isolation.poison(store.get(MODEL), "tensorflow", 2_000)],
+        "corpus": lambda: [hostility.corpus()],
+        "fuzz": lambda: [hostility.fuzzed(100_000)],
+        "guided": lambda: [hostility.guided(50_000)],
+    }
+
+
+def on_one_server(faults: dict[str, Fault], tell: Told, timeout: float = TIMEOUT) -> list[Row]:
+    """Two versions of a small network, two workers, one fault after another; ``timeout`` is the service's."""
+    for seed in (1, 2):
+        make_model(MODEL, backbone="cnn", size=32, seed=seed)
+    rows = []
+    with serving(CATSEYE_TIMEOUT=str(timeout)) as live:
+        for fault in faults.values():
+            rows.append(fault(live))
+            tell(rows[-1])
+    return rows
+
+
+def _clock() -> list[Row]:
+    if clock.library() is None:
+        return [Row("wall clock jumps", 0, 0, None, True, "not run: libfaketime is not installed")]
+    file = Path(mkdtemp(prefix="catseye-clock-")) / "now"
+    with serving(**clock.environment(file)) as live:
+        return [clock.jumps(live, BODY, file)]
+
+
+def _overload() -> list[Row]:
+    make_model(HEAVY, backbone="mobilenet_v2", size=224, seed=1)
+    settings = {"CATSEYE_WORKERS": "1", "CATSEYE_MODELS": HEAVY, "CATSEYE_QUEUE": str(QUEUE), "CATSEYE_TIMEOUT": "30"}
+    with serving(**settings, CATSEYE_DEFAULT_MODEL=HEAVY) as live:
+        time.sleep(1)
+        return overload.overload(live, BODY, queue=QUEUE, seconds=8)

@@ -1,0 +1,119 @@
+"""The server's processes are killed, stopped and told to leave."""
+
+import os
+import signal
+import socket
+import time
+from contextlib import ExitStack
+
+import psutil
+
+from tests.chaos.row import Row
+from tests.chaos.traffic import Traffic, until
+from tests.e2e.live import Live
+
+
+def workers(live: Live) -> list[psutil.Process]:
+    """The processes that answer: those of ours that listen and have no child that does."""
+    tree = psutil.Process(live.process.pid).children(recursive=True)
+    return [process for process in tree if _is_worker(process)]
+
+
+def _is_worker(process: psutil.Process) -> bool:
+    try:
+        return "_bentoml_impl.worker.service" in " ".join(process.cmdline())
+    except psutil.Error:
+        return False
+
+
+def port_of(live: Live) -> int:
+    """Where it listens."""
+    return int(live.address.rpartition(":")[2])
+
+
+def whole(live: Live, many: int) -> bool:
+    """Whether so many workers are there, each has taken a fresh connection, and every one of these was answered."""
+    crew = {worker.pid for worker in workers(live)}
+    with ExitStack() as stack:
+        links = [stack.enter_context(socket.create_connection(("127.0.0.1", port_of(live)), 5)) for _ in range(12)]
+        for link in links:
+            link.settimeout(5)
+            link.sendall(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        ready = [link.recv(64).startswith(b"HTTP/1.1 200") for link in links]
+        ours = {link.getsockname()[1] for link in links}
+        took = {pid for pid in crew if ours & _ports(pid)}
+    return len(crew) == many and took == crew and all(ready)
+
+
+def _ports(pid: int) -> set[int]:
+    """The far ports of a process's connections."""
+    try:
+        return {link.raddr.port for link in psutil.Process(pid).net_connections("tcp") if link.raddr}
+    except psutil.Error:
+        return set()
+
+
+def killed(live: Live, body: bytes, times: int) -> Row:
+    """A worker is killed with signal 9, again and again."""
+    lost, took, tries, kinds = 0, [], 0, []
+    for _ in range(times):
+        with Traffic(port_of(live), body) as traffic:
+            time.sleep(0.5)
+            victim = workers(live)[0]
+            fault = time.monotonic()
+            victim.kill()
+            until(lambda: not victim.is_running(), 5)  # noqa: B023
+            took.append(until(lambda: whole(live, 2)))
+            time.sleep(0.5)
+        tries += len(traffic.sent)
+        lost += traffic.lost(fault, cuts=True)
+        kinds.append(traffic.kinds(fault))
+    recovery = None if None in took else max(took)
+    return Row(
+        f"worker killed -9, of two ({times} times)",
+        tries,
+        lost,
+        recovery,
+        lost == 0 and recovery is not None,
+        "; ".join(filter(None, kinds)),
+    )
+
+
+def stopped(live: Live, body: bytes, seconds: float) -> Row:
+    """A worker stands still (SIGSTOP) for a while, then goes on."""
+    with Traffic(port_of(live), body, timeout=2) as traffic:
+        time.sleep(0.5)
+        victim = workers(live)[0]
+        fault = time.monotonic()
+        victim.suspend()
+        time.sleep(seconds)
+        victim.resume()
+        took = until(lambda: whole(live, 2))
+        time.sleep(0.5)
+    lost = traffic.lost(fault, cuts=True)
+    return Row(
+        f"worker stopped for {seconds:g} s, of two",
+        len(traffic.sent),
+        lost,
+        took,
+        lost == 0 and took is not None,
+        traffic.kinds(fault),
+    )
+
+
+def told_to_leave(live: Live, body: bytes) -> Row:
+    """SIGTERM under load: what was taken is answered, what comes later is sent away in words."""
+    with Traffic(port_of(live), body, pause=0.0) as traffic:
+        time.sleep(0.5)
+        fault = time.monotonic()
+        os.kill(live.process.pid, signal.SIGTERM)
+        gone = until(lambda: live.process.poll() is not None)
+        time.sleep(0.2)
+    after = traffic.since(fault)
+    # Who finds the door closed has lost nothing; who was let in must get an answer.
+    lost = sum(sent.status not in (200, 503, -1) for sent in after)
+    lost += sum(sent.status == 503 and not sent.retry_after.isdigit() for sent in after)
+    answered = sum(sent.status == 200 for sent in after)
+    code = live.process.poll()
+    note = f"{answered:,} answered after the signal, exit {code}; {traffic.kinds(fault)}"
+    return Row("SIGTERM under load", len(traffic.sent), lost, gone, lost == 0 and code == 0, note)
