@@ -41,6 +41,7 @@ COMMANDS: dict[str, Command] = {
 
 EXTRAS: dict[str, tuple[str, ...]] = {
     "train": ("jinja2", "keras", "matplotlib", "nncf", "scipy", "sklearn", "tensorflow"),
+    "ray": ("pandas", "pyarrow", "ray"),
     "serve": ("fastapi", "httptools", "multipart", "orjson", "prometheus_client", "uvicorn", "uvloop"),
 }
 """Modules that only an extra of the distribution installs."""

@@ -19,6 +19,15 @@ def load_openvino() -> Any:
         return importlib.import_module("openvino")
 
 
+def load_ray() -> Any:
+    """The module ``ray``, which else sends what a cluster is made of to its maker every hour.
+
+    Ray's other processes take the setting from this one, so it stays.
+    """
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    return importlib.import_module("ray")
+
+
 @contextlib.contextmanager
 def no_telemetry() -> Iterator[None]:
     """Let OpenVINO, its converter and NNCF believe that they run in CI, the one place where they keep still."""

@@ -12,11 +12,15 @@ from models.errors import BadParameter
 from service.settings import read_settings
 
 if TYPE_CHECKING:
+    from rich.progress import Progress
     from rich.table import Table
 
     from models.store import StoredModel
     from service.feature_maps import MapFormat
+    from service.offline import TableFormat
     from service.plans import Plan
+    from service.settings import Settings
+    from service.shards import Terms
 
 app = typer.Typer(help="Serve classifiers, or run them on files.", add_completion=False, pretty_exceptions_enable=False)
 
@@ -25,6 +29,9 @@ Model = Annotated[str | None, typer.Option(help="Name in the store; by default t
 Version = Annotated[str | None, typer.Option(help="Version in the store; by default the newest.")]
 Fast = Annotated[bool, typer.Option("--fast", help="Use the model's fast variant.")]
 Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write; by default standard output.")]
+
+_SHOWN = 20
+"""So many bad files of a run on Ray are named on the terminal; a file lists all."""
 
 
 @app.callback()
@@ -63,23 +70,35 @@ def classify(
     top_k: Annotated[int, typer.Option(min=1, help="So many labels for each image.")] = 5,
     format: Annotated[str, typer.Option(help="jsonl or csv.")] = "jsonl",
     output: Output = None,
+    engine: Annotated[
+        str, typer.Option(help="threads; or ray, whose workers fill the folder --output and go on where they were.")
+    ] = "threads",
+    workers: Annotated[int | None, typer.Option(min=1, help="Of Ray; by default one for each core.")] = None,
+    shard: Annotated[int, typer.Option(min=1, help="Images in each of the tables that Ray's workers write.")] = 1000,
 ) -> None:
     """Classify image files without a server, going on after bad ones; exit code 1 if there were any."""
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
     from service import offline
 
     if format not in ("jsonl", "csv"):
         raise BadParameter(f"--format is {format!r}. Use jsonl or csv.")
+    if engine not in ("threads", "ray"):
+        raise BadParameter(f"--engine is {engine!r}. Use threads or ray.")
+    if engine == "ray" and output is None:
+        raise BadParameter("Ray's workers write a folder of tables. Name it with --output.")
     settings = read_settings()
     files = offline.find_files(paths)
-    served = offline.load(offline.find_model(model, version, fast=fast), settings)
-    console = Console(stderr=True)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    stored = offline.find_model(model, version, fast=fast)
+    kind: TableFormat = "csv" if format == "csv" else "jsonl"
+    if engine == "ray" and output is not None:
+        from service.offline_ray import terms_of
+
+        terms = terms_of(stored, settings, paths, kind=kind, top_k=top_k, shard=shard)
+        _classify_on_ray(output, terms, files, stored, settings, workers)
+        return
+    served = offline.load(stored, settings)
     bad: list[offline.Result] = []
-    with _opened(output) as out, Progress(*columns, console=console, transient=True) as progress:
-        table = offline.Table(out, "csv" if format == "csv" else "jsonl", served, top_k)
+    with _opened(output) as out, _progress() as progress:
+        table = offline.Table(out, kind, served, top_k)
         for result in progress.track(
             offline.classify(served, files, settings, top_k), total=len(files), description=served.stored.tag
         ):
@@ -92,6 +111,43 @@ def classify(
     if bad:
         typer.echo(f"catseye: {len(bad)} of {len(files)} files could not be classified.", err=True)
         raise typer.Exit(1)
+
+
+def _classify_on_ray(
+    folder: Path, terms: "Terms", files: list[Path], stored: "StoredModel", settings: "Settings", workers: int | None
+) -> None:
+    from service import offline_ray, shards
+
+    with shards.opened(folder, terms, files) as run:
+        left = sum(shard.images for shard in run.left())
+        if run.changed:
+            typer.echo(
+                f"catseye: the images are not those that the run in {folder} began with. It goes on with those; "
+                "classify others into another folder.",
+                err=True,
+            )
+        if left < run.images:
+            typer.echo(f"catseye: {run.images - left} of {run.images} files are done; {left} are left.", err=True)
+        with _progress() as progress:
+            task = progress.add_task(stored.tag, total=run.images, completed=run.images - left)
+            for images in offline_ray.classify(stored, settings, run, workers):
+                progress.advance(task, images)
+        bad = run.keep_errors()
+        for path, detail in run.first_errors(_SHOWN):
+            typer.echo(f"catseye: {path}: {detail}", err=True)
+    typer.echo(f"catseye: {run.images - bad} files are classified in {folder}.", err=True)
+    if bad:
+        listed = folder / shards.ERRORS_FILE
+        typer.echo(f"catseye: {bad} of {run.images} files could not be classified; {listed} lists them.", err=True)
+        raise typer.Exit(1)
+
+
+def _progress() -> "Progress":
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=Console(stderr=True), transient=True)
 
 
 @app.command()

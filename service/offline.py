@@ -65,9 +65,9 @@ def find_model(name: str | None, version: str | None = None, *, fast: bool = Fal
     raise no_fast_variant(name)
 
 
-def load(model: StoredModel, settings: Settings) -> Served:
-    """The model, ready to run as it was last measured, else in the usual way."""
-    return Served(model, settings, plan_for(model, settings, 0))
+def load(model: StoredModel, settings: Settings, *, cores: int | None = None) -> Served:
+    """The model, ready to run as it was last measured, else in the usual way; in so many processor cores, if given."""
+    return Served(model, settings, plan_for(model, settings, 0), cores)
 
 
 def read(path: Path, settings: Settings) -> bytes:
@@ -98,8 +98,11 @@ def predictions(served: Served, outputs: Outputs, top_k: int) -> tuple[tuple[str
     return tuple((served.card.labels[index], float(probabilities[index])) for index in order)
 
 
-def classify(served: Served, files: Iterable[Path], settings: Settings, top_k: int) -> Iterator[Result]:
-    """A result for each file, in order, going on after bad files; decodes and runs on every processor."""
+def classify(
+    served: Served, files: Iterable[Path], settings: Settings, top_k: int, *, threads: int | None = None
+) -> Iterator[Result]:
+    """A result for each file, in order, going on after bad files; by default in a thread for every processor."""
+    threads = threads or processors()
 
     def one(path: Path) -> Result:
         try:
@@ -109,23 +112,23 @@ def classify(served: Served, files: Iterable[Path], settings: Settings, top_k: i
 
     # A window, for a folder of a million files must not become a million waiting results.
     ahead: deque[Future[Result]] = deque()
-    with ThreadPoolExecutor(processors(), "catseye-offline") as pool:
+    with ThreadPoolExecutor(threads, "catseye-offline") as pool:
         for path in files:
             ahead.append(pool.submit(one, path))
-            if len(ahead) > 4 * processors():
+            if len(ahead) > 4 * threads:
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
 
 
 class Table:
-    """Writes results as JSON lines, or as CSV with a column pair for each of the ``top_k`` labels."""
+    """Writes results as JSON lines, or as CSV with a column pair for each of the ``top_k`` labels, headed or not."""
 
-    def __init__(self, out: IO[str], kind: TableFormat, served: Served, top_k: int) -> None:
+    def __init__(self, out: IO[str], kind: TableFormat, served: Served, top_k: int, *, head: bool = True) -> None:
         self._out, self._kind, self._served = out, kind, served
         self._most = min(top_k, len(served.card.labels))
         self._csv = csv.writer(out, lineterminator="\n")
-        if kind == "csv":
+        if kind == "csv" and head:
             pairs = (f"{word}_{rank}" for rank in range(1, self._most + 1) for word in ("label", "probability"))
             self._csv.writerow(("path", *pairs, "error"))
 
@@ -134,12 +137,12 @@ class Table:
         if self._kind == "csv":
             cells = [text for label, share in result.predictions for text in (label, f"{share:.6f}")]
             cells += [""] * (2 * self._most - len(cells))
-            self._csv.writerow((result.path, *cells, result.error.detail if result.error else ""))
+            self._csv.writerow((text(result.path), *cells, result.error.detail if result.error else ""))
             return
         self._out.write(orjson.dumps(self._members(result)).decode() + "\n")
 
     def _members(self, result: Result) -> dict[str, Any]:
-        path = str(result.path).encode(errors="replace").decode()
+        path = text(result.path)
         if result.error is not None:
             return {"path": path, "error": {"code": result.error.code, "detail": result.error.detail}}
         return {
@@ -149,3 +152,8 @@ class Table:
             "variant": self._served.variant,
             "predictions": [{"label": label, "probability": share} for label, share in result.predictions],
         }
+
+
+def text(path: Path) -> str:
+    """The name as text, also where its bytes are none."""
+    return str(path).encode(errors="replace").decode()

@@ -121,8 +121,8 @@ def keep_plan(card: Card, settings: Settings, plan: Plan) -> None:
         logger.warning("the plan cannot be kept in %s: %s", path.parent, error.strerror)
 
 
-def open_for(stored: StoredModel, settings: Settings, plan: Plan) -> Runtime:
-    """The network, loaded as a plan says."""
+def open_for(stored: StoredModel, settings: Settings, plan: Plan, cores: int | None = None) -> Runtime:
+    """The network, loaded as a plan says, or to run in so many processor cores, one for each stream."""
     tensorflow = settings.runtime == "tensorflow"
     if tensorflow:
         _keep_freed_memory()
@@ -130,7 +130,8 @@ def open_for(stored: StoredModel, settings: Settings, plan: Plan) -> Runtime:
         stored,
         settings.runtime,
         precision=None if tensorflow else settings.precision,
-        streams=None if tensorflow else plan.streams,
+        streams=None if tensorflow else cores or plan.streams,
+        threads=cores,
     )
 
 

@@ -29,14 +29,14 @@ _RECENT = 512
 class Served:
     """A stored model with its runtime and its queue."""
 
-    def __init__(self, stored: StoredModel, settings: Settings, plan: Plan) -> None:
+    def __init__(self, stored: StoredModel, settings: Settings, plan: Plan, cores: int | None = None) -> None:
         self.stored = stored
         self.card: Card = stored.card
         self.name = stored.card.variant_of or stored.name
         self.version = stored.version
         self.variant: VariantName = "fast" if stored.card.variant_of else "accurate"
         self.plan = plan
-        self.runtime: Runtime = open_for(stored, settings, plan)
+        self.runtime: Runtime = open_for(stored, settings, plan, cores)
         self._head = stored.head()
         wait = plan.wait_ms / 1e3
         self.batcher = (

@@ -43,3 +43,15 @@ quantize(Path(sys.argv[1]), images(2, 32))
     assert done.returncode == 0, done.stderr
     assert done.stdout == ""
     assert not (home / "intel").exists()
+
+
+def test_ray_keeps_its_statistics_to_itself() -> None:
+    code = """
+from models.telemetry import load_ray
+load_ray()
+from ray._common.usage import usage_lib
+print(usage_lib.usage_stats_enabled())
+"""
+    environment = os.environ | {"RAY_USAGE_STATS_ENABLED": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, "False\n"), done.stderr

@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+import os
 
 import pytest
 
@@ -101,3 +102,29 @@ def test_a_table_as_json_lines_and_as_csv(served, tmp_path):
     assert one[1] == first["predictions"][0]["label"]
     assert two[1:5] == [""] * 4
     assert two[5] == results[1].error.detail
+
+
+def test_a_model_in_one_core_gives_the_same_answers(served, tmp_path):
+    file = tmp_path / "a.png"
+    file.write_bytes(png(32, 32, seed=4))
+    alone = offline.load(stored("cnn"), SETTINGS, cores=1)
+    try:
+        assert alone.runtime.streams == 1
+        found, expected = (list(offline.classify(one, [file], SETTINGS, 5, threads=1)) for one in (alone, served))
+    finally:
+        alone.close()
+    assert [label for label, _ in found[0].predictions] == [label for label, _ in expected[0].predictions]
+    shares = ([share for _, share in each[0].predictions] for each in (found, expected))
+    assert next(shares) == pytest.approx(next(shares), abs=1e-6)
+
+
+def test_a_name_that_is_no_text_is_written_all_the_same(served, tmp_path):
+    file = tmp_path / os.fsdecode(b"\xff.png")
+    file.write_bytes(png(32, 32))
+    results = list(offline.classify(served, [file], SETTINGS, 1))
+    for kind in ("jsonl", "csv"):
+        with (tmp_path / "table").open("w", encoding="utf-8") as out:
+            table = offline.Table(out, kind, served, 1, head=False)
+            for result in results:
+                table.write(result)
+        assert (tmp_path / "table").read_text("utf-8").count("?.png") == 1

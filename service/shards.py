@@ -1,0 +1,220 @@
+"""A folder with the results of very many images, shard by shard, that knows what is left to do.
+
+``run.json`` says what is asked, and ``files`` lists the images of the run, each name ended by a zero byte. Each shard
+of them has its table, ``part-000000.jsonl`` (or ``.csv``) and so on in the order of the list. Tables appear whole, so a
+shard is done when its table is there, and a run that was killed goes on with the others. When all are done,
+``errors.jsonl`` appears: the images without an answer, and why.
+"""
+
+import csv
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from itertools import chain, islice
+from pathlib import Path
+from typing import Final, Literal
+
+import orjson
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from models.errors import BadParameter
+from models.files import replace_whole, write_whole
+
+TERMS_FILE: Final = "run.json"
+LIST_FILE: Final = "files"
+ERRORS_FILE: Final = "errors.jsonl"
+_LOCK_FILE: Final = ".lock"
+
+
+class Terms(BaseModel):
+    """All that the answers of a run depend on; a run goes on with the same terms only."""
+
+    model_config = ConfigDict(frozen=True)
+
+    model: str
+    version: str
+    runtime: str
+    precision: str
+    top_k: int
+    format: Literal["jsonl", "csv"]
+    shard: int
+    """Images in a shard."""
+    limits: dict[str, int]
+    folder: str
+    """Where relative names start."""
+    paths: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Shard:
+    """A stretch of the list of images: its bytes ``start`` to ``stop``."""
+
+    number: int
+    start: int
+    stop: int
+    images: int
+
+
+@dataclass(frozen=True)
+class Shards:
+    """The run in a folder."""
+
+    folder: Path
+    terms: Terms
+    shards: tuple[Shard, ...]
+    changed: bool
+    """The images that are there now are not those that the run began with."""
+
+    @property
+    def images(self) -> int:
+        """Images of the whole run."""
+        return sum(shard.images for shard in self.shards)
+
+    def left(self) -> list[Shard]:
+        """The shards that are not done."""
+        have = {path.name for path in self.folder.glob("part-*")}
+        return [shard for shard in self.shards if self.part(shard).name not in have]
+
+    def part(self, shard: Shard) -> Path:
+        """The table of a shard."""
+        return self.folder / f"part-{shard.number:06}.{self.terms.format}"
+
+    def paths(self, shard: Shard) -> list[Path]:
+        """The images of a shard, in order."""
+        with (self.folder / LIST_FILE).open("rb") as file:
+            file.seek(shard.start)
+            return [Path(os.fsdecode(name)) for name in _names(file.read(shard.stop - shard.start))]
+
+    def keep_errors(self) -> int:
+        """Write the list of all images without an answer; how many they are. Call it when no shard is left."""
+        count = 0
+
+        def write(target: Path) -> None:
+            nonlocal count
+            with target.open("wb") as out:
+                for path, detail in chain.from_iterable(map(self._errors, self.shards)):
+                    out.write(orjson.dumps({"path": path, "detail": detail}, option=orjson.OPT_APPEND_NEWLINE))
+                    count += 1
+
+        with written(self.folder):
+            replace_whole(self.folder / ERRORS_FILE, write)
+        return count
+
+    def first_errors(self, most: int) -> list[tuple[str, str]]:
+        """Path and reason of the first images in that list, so many at most."""
+        with (self.folder / ERRORS_FILE).open("rb") as file:
+            errors = [orjson.loads(line) for line in islice(file, most)]
+        return [(error["path"], error["detail"]) for error in errors]
+
+    def _errors(self, shard: Shard) -> Iterator[tuple[str, str]]:
+        with self.part(shard).open(encoding="utf-8", newline="") as file:
+            if self.terms.format == "csv":
+                rows = csv.reader(file)
+                if shard.number == 0:
+                    next(rows)
+                yield from ((row[0], row[-1]) for row in rows if row[-1])
+                return
+            for line in file:
+                # Most lines have no error, and parsing them would take most of the time.
+                if '"error":' in line and "error" in (members := orjson.loads(line)):
+                    yield members["path"], members["error"]["detail"]
+
+
+@contextmanager
+def opened(folder: Path, terms: Terms, files: Sequence[Path]) -> Iterator[Shards]:
+    """Begin a run in a folder or go on with the one in it, alone.
+
+    ``BadParameter`` where another process writes there, where the folder holds a run on other terms or something
+    else, or cannot be written.
+    """
+    listing = b"".join(os.fsencode(path) + b"\0" for path in files)
+    handle = -1
+    try:
+        with written(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            handle = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
+        _hold(handle, folder)
+        with written(folder):
+            begun = _begun(folder, terms)
+            if not begun:
+                write_whole(folder / LIST_FILE, listing)
+                write_whole(folder / TERMS_FILE, orjson.dumps(terms.model_dump(), option=orjson.OPT_INDENT_2))
+            for leftover in folder.glob(".part-*"):
+                leftover.unlink()
+            kept = (folder / LIST_FILE).read_bytes() if begun else listing
+        yield Shards(folder, terms, tuple(_cut(kept, terms.shard)), changed=kept != listing)
+    finally:
+        if handle >= 0:
+            os.close(handle)
+
+
+@contextmanager
+def written(folder: Path) -> Iterator[None]:
+    """Turn an ``OSError`` into ``BadParameter`` that names the folder."""
+    try:
+        yield
+    except OSError as error:
+        raise BadParameter(cannot_write(folder, error)) from error
+
+
+def cannot_write(folder: Path, error: OSError) -> str:
+    """What to tell of a folder that cannot be written."""
+    reason = error.strerror or type(error).__name__
+    return (
+        f"Results cannot be written to {folder} ({reason}). "
+        "Make room or give the permission and repeat the command, which goes on; or choose another --output."
+    )
+
+
+def _hold(handle: int, folder: Path) -> None:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise BadParameter(
+            f"Another process writes its results to {folder}. Wait for it, or choose another --output."
+        ) from None
+
+
+def _begun(folder: Path, terms: Terms) -> bool:
+    """Whether the folder holds this run; ``BadParameter`` if it holds another."""
+    try:
+        data = (folder / TERMS_FILE).read_bytes()
+    except FileNotFoundError:
+        if any(folder.glob("part-*")):
+            raise BadParameter(
+                f"{folder} holds tables but no {TERMS_FILE} to say of what. Choose another --output."
+            ) from None
+        return False
+    try:
+        before = Terms.model_validate_json(data)
+    except ValidationError:
+        raise BadParameter(f"{folder / TERMS_FILE} cannot be read. Choose another --output.") from None
+    for name, value in before:
+        now = getattr(terms, name)
+        if now != value:
+            raise BadParameter(
+                f"{folder} holds a run whose {name.replace('_', '-')} is {_short(value)}, not {_short(now)}. "
+                "Repeat it as it was begun, or choose another --output."
+            )
+    return True
+
+
+def _short(value: object) -> str:
+    text = " ".join(map(str, value)) if isinstance(value, tuple) else str(value)
+    return text if len(text) <= 100 else f"{text[:97]}..."
+
+
+def _names(listing: bytes) -> list[bytes]:
+    return listing.split(b"\0")[:-1]
+
+
+def _cut(listing: bytes, size: int) -> Iterator[Shard]:
+    names = _names(listing)
+    start = 0
+    for number, first in enumerate(range(0, len(names), size)):
+        own = names[first : first + size]
+        stop = start + sum(map(len, own)) + len(own)
+        yield Shard(number, start, stop, len(own))
+        start = stop
