@@ -56,7 +56,6 @@ def short() -> dict[str, Fault]:
         "http": lambda live: isolation.over_http(live, 500),
         "items": lambda live: isolation.in_process(20_000),
         "openvino": lambda live: isolation.poison(store.get(MODEL), "openvino", 200),
-        "leave": lambda live: processes.told_to_leave(live, BODY),
     }
 
 
