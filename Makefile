@@ -61,7 +61,7 @@ test: .venv/ready-dev  ## run every test that needs no Docker engine
 test-docker: .venv/ready-dev  ## build the images, start docker compose and try to break it
 	@$(PY) -m pytest -m '$(DOCKER_TESTS)' tests/deploy $(TESTS)
 
-# atheris (pip) and libfaketime (Debian) are used where they are installed; the table says where they are not.
+# atheris (pip) is used where it is installed; the table says where it is not.
 chaos: .venv/ready-dev  ## break the service on purpose, and print what each fault cost (CHAOS=--short for a look)
 	@$(PY) -m tests.chaos $(CHAOS)
 

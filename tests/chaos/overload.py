@@ -47,7 +47,8 @@ def peak(port: int, body: bytes, seconds: float, clients: int = 16) -> float:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
             while time.monotonic() < ends:
                 writer.write(request(port, body))
-                answered += (await read_reply(reader)).status == 200
+                reply = await read_reply(reader)
+                answered += reply.status == 200
             writer.close()
 
         began = time.monotonic()

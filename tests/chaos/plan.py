@@ -4,11 +4,9 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from pathlib import Path
-from tempfile import mkdtemp
 
 from models import store
-from tests.chaos import clients, clock, hostility, isolation, overload, processes, stores
+from tests.chaos import clients, hostility, isolation, overload, processes, stores
 from tests.chaos.row import Row
 from tests.e2e import live as server
 from tests.e2e.conftest import make_model
@@ -83,7 +81,6 @@ def full() -> dict[str, Fault]:
 def alone() -> dict[str, Callable[[], list[Row]]]:
     """What needs no server, or one of its own."""
     return {
-        "clock": _clock,
         "overload": _overload,
         "items": lambda: [isolation.in_process(1_000_000)],
         "openvino": lambda: [isolation.poison(store.get(MODEL), "openvino", 2_000)],
@@ -104,14 +101,6 @@ def on_one_server(faults: dict[str, Fault], tell: Told, timeout: float = TIMEOUT
             rows.append(fault(live))
             tell(rows[-1])
     return rows
-
-
-def _clock() -> list[Row]:
-    if clock.library() is None:
-        return [Row("wall clock jumps", 0, 0, None, True, "not run: libfaketime is not installed")]
-    file = Path(mkdtemp(prefix="catseye-clock-")) / "now"
-    with serving(**clock.environment(file)) as live:
-        return [clock.jumps(live, BODY, file)]
 
 
 def _overload() -> list[Row]:
