@@ -37,8 +37,8 @@ class Progress:
 class Checkpoint:
     """One file for each phase in a run's folder."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, *, kept: bool = True) -> None:
+        self.folder, self.kept = folder, kept
 
     def load(self, phase: str) -> Progress | None:
         """What was saved for that phase, or None; a file that cannot be read counts as none."""
@@ -52,7 +52,12 @@ class Checkpoint:
         return Progress(**facts, arrays=arrays)
 
     def save(self, progress: Progress) -> None:
-        """Replace the phase's file; StoreError where the disk is full, and the old file stays."""
+        """Replace the phase's file; StoreError where the disk is full, and the old file stays.
+
+        Nothing is written where another worker keeps the state.
+        """
+        if not self.kept:
+            return
         facts = {
             "phase": progress.phase,
             "epoch": progress.epoch,

@@ -95,9 +95,19 @@ def train(
             int8_drop=int8_drop,
             allow_unreadable=allow_unreadable,
         )
+        quiet_tensorflow()
+        from training.distribution import workers_here
+        from training.train import assist
         from training.train import train as run
 
-        stored = run(data, settings, resume=resume)
+        workers = workers_here()
+        if workers is not None and not workers.chief:
+            console.quiet = True
+            assist(data, settings, workers)
+            console.quiet = False
+            console.print(f"Worker {workers.number} of 0 to {workers.count - 1} is done; worker 0 stores the model.")
+            return
+        stored = run(data, settings, resume=resume, workers=workers)
         console.print(f"Stored {stored.tag}. Serve it with `catseye serve`.", highlight=False)
 
 

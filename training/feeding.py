@@ -108,17 +108,41 @@ class Batches(keras.utils.PyDataset):  # type: ignore[misc]  # Keras has no type
         return -(-self.images // self.batch_size)
 
     def __getitem__(self, index: int) -> tuple[Inputs | NDArray[Any], Floats, Floats]:
+        positions, views, rng = self._shown(index)
+        return self._feed(positions, views, rng, self.weights[positions])
+
+    def size(self, index: int) -> int:
+        """Images in that batch."""
+        return min(self.batch_size, self.images - index * self.batch_size)
+
+    def share(self, index: int, which: int, shares: int) -> tuple[Inputs | NDArray[Any], Floats, Floats]:
+        """One of equally large shares of a batch; images of weight 0 fill them up."""
+        positions, views, _ = self._shown(index)
+        length = -(-len(positions) // shares)
+        places = np.arange(which * length, (which + 1) * length)
+        real, places = places < len(positions), np.minimum(places, len(positions) - 1)
+        mine = positions[places]
+        # The draws for augmentation are each share's own, or images of two shares would vary alike.
+        rng = np.random.default_rng((self.seed or 0, self.epoch, index, which))
+        return self._feed(mine, views[places], rng, self.weights[mine] * real)
+
+    def on_epoch_end(self) -> None:
+        """Keras calls this between epochs."""
+        self.epoch += 1
+
+    def _shown(self, index: int) -> tuple[Positions, Positions, np.random.Generator]:
         shown = self._order()[index * self.batch_size : (index + 1) * self.batch_size]
         positions, rng = shown % len(self.source), np.random.default_rng((self.seed or 0, self.epoch, index))
         views = shown // len(self.source)
         if self.seed is not None and not self.every_view:
             views = rng.integers(0, self.source.views, len(shown))
-        inputs = self.source.take(positions, views, rng)
-        return inputs if len(inputs) > 1 else inputs[0], self.targets[positions], self.weights[positions]
+        return positions, views, rng
 
-    def on_epoch_end(self) -> None:
-        """Keras calls this between epochs."""
-        self.epoch += 1
+    def _feed(
+        self, positions: Positions, views: Positions, rng: np.random.Generator, weights: Floats
+    ) -> tuple[Inputs | NDArray[Any], Floats, Floats]:
+        inputs = self.source.take(positions, views, rng)
+        return inputs if len(inputs) > 1 else inputs[0], self.targets[positions], weights
 
     def _order(self) -> Positions:
         if self.seed is None:

@@ -16,7 +16,9 @@ from numpy.typing import NDArray
 from models.classifier import LOGITS, Classifier
 from training.checkpoint import Arrays, Checkpoint, Progress
 from training.cut import Cut
+from training.distribution import Workers
 from training.feeding import Batches
+from training.loop import Loop, right_answers
 from training.progress import images_bar
 from training.rates import optimizer
 
@@ -90,11 +92,29 @@ def fit(
     validation: Batches | None,
     schedule: Schedule,
     checkpoint: Checkpoint,
+    workers: Workers | None = None,
 ) -> Progress:
     """Train ``model`` (which ends in logits) and leave the best epoch's weights in it.
 
     Without validation data the last epoch counts as the best. Whatever the checkpoint holds is gone on with.
+    With ``workers``, each of them calls this alike, and all end with the same weights.
     """
+    if workers is None:
+        return _fit(model, train, validation, schedule, checkpoint)
+    with workers.together():
+        progress = _fit(workers.copy(model), train, validation, schedule, checkpoint, workers)
+    _put(model.variables, progress.arrays["best"])
+    return progress
+
+
+def _fit(
+    model: keras.Model,
+    train: Batches,
+    validation: Batches | None,
+    schedule: Schedule,
+    checkpoint: Checkpoint,
+    workers: Workers | None = None,
+) -> Progress:
     steps = max(1, len(train))
     rate = keras.optimizers.schedules.CosineDecay(
         0.0, steps * max(1, schedule.epochs - 1), warmup_target=schedule.learning_rate, warmup_steps=steps
@@ -103,29 +123,39 @@ def fit(
         optimizer=optimizer(model, rate, schedule.rates),
         loss=schedule.loss
         or keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=schedule.label_smoothing),
-        weighted_metrics=[keras.metrics.MeanMetricWrapper(_right, name="accuracy")],
+        weighted_metrics=[keras.metrics.MeanMetricWrapper(right_answers, name="accuracy")],
         jit_compile=False,  # XLA makes depthwise networks ten times slower on a CPU
     )
     model.optimizer.build(model.trainable_variables)
+    loop = Loop(workers, model) if workers is not None else None
     progress = checkpoint.load(schedule.phase)
+    resumed = progress is not None
+    if workers is not None:
+        resumed = not workers.everywhere(progress is None)
     if progress is None:
-        progress = _start(model, validation, schedule.phase)
-    else:
+        progress = _start(model, None if resumed else validation, schedule.phase, loop)
+    if workers is not None:
+        workers.share_progress(progress)
+    if resumed or workers is not None:
         _put(model.variables, progress.arrays["weights"])
         _put(model.optimizer.variables, progress.arrays["optimizer"])
     train.epoch = progress.epoch
     if not (progress.finished or _out_of_patience(progress, schedule)) and progress.epoch < schedule.epochs:
         with images_bar(schedule.title, train.images * schedule.epochs) as advance:
             advance(train.images * progress.epoch, "")
-            model.fit(
-                train,
-                validation_data=validation,
-                epochs=schedule.epochs,
-                initial_epoch=progress.epoch,
-                shuffle=False,
-                verbose=0,
-                callbacks=[_Epochs(progress, schedule, checkpoint, validation is not None, train, advance)],
-            )
+            epochs = _Epochs(progress, schedule, checkpoint, validation is not None, train, advance)
+            if loop is not None:
+                _together(loop, model, train, validation, range(progress.epoch, schedule.epochs), epochs)
+            else:
+                model.fit(
+                    train,
+                    validation_data=validation,
+                    epochs=schedule.epochs,
+                    initial_epoch=progress.epoch,
+                    shuffle=False,
+                    verbose=0,
+                    callbacks=[epochs],
+                )
     if not progress.finished:
         progress.finished = True
         checkpoint.save(progress)
@@ -175,9 +205,29 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no t
             self.model.stop_training = True
 
 
-def _start(model: keras.Model, validation: Batches | None, phase: str) -> Progress:
+def _together(
+    loop: Loop, model: keras.Model, train: Batches, validation: Batches | None, numbers: range, epochs: _Epochs
+) -> None:
+    """What ``model.fit`` does, with all workers; they have the same figures, so they stop alike."""
+    epochs.set_model(model)
+    model.stop_training = False
+    for number in numbers:
+        epochs.on_epoch_begin(number)
+        # Keras counts one epoch before the first, when it looks at the shapes of the batches.
+        train.epoch = number + 1
+        figures = loop.epoch(train, epochs.on_train_batch_end)
+        if validation is not None:
+            figures |= {f"val_{key}": value for key, value in loop.evaluate(validation).items()}
+        epochs.on_epoch_end(number, figures)
+        if model.stop_training:
+            break
+
+
+def _start(model: keras.Model, validation: Batches | None, phase: str, loop: Loop | None) -> Progress:
     best = math.inf
-    if validation is not None:
+    if validation is not None and loop is not None:
+        best = loop.evaluate(validation)["loss"]
+    elif validation is not None:
         best = float(model.evaluate(validation, verbose=0, return_dict=True)["loss"])
     weights = _copy(model.variables)
     return Progress(
@@ -185,11 +235,6 @@ def _start(model: keras.Model, validation: Batches | None, phase: str) -> Progre
         best=best,
         arrays={"weights": weights, "best": weights, "optimizer": _copy(model.optimizer.variables)},
     )
-
-
-def _right(targets: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
-    """1 (batch,) where the likeliest label is the wanted one; a teacher's targets after the labels' do not count."""
-    return keras.metrics.categorical_accuracy(targets[:, : logits.shape[-1]], logits)
 
 
 def _out_of_patience(progress: Progress, schedule: Schedule) -> bool:

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from types import MappingProxyType
 from typing import Any
 
@@ -21,6 +22,7 @@ from training.checkpoint import Checkpoint, Progress
 from training.config import TrainSettings
 from training.cut import Cut, cut_at_embedding, cut_at_pixels, cut_where_training_begins
 from training.dataset import Dataset, Sample, labels_of, read_dataset, targets_of, weights_of
+from training.distribution import Workers
 from training.features import cached_rows, room_for
 from training.feeding import ActivationSource, Batches, PixelSource, Source
 from training.fit import Schedule, StandardHead, fit
@@ -49,6 +51,8 @@ class Run:
     phases: list[Progress] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     teaching: Teaching | None = None
+    workers: Workers | None = None
+    """All that train this network together, where it is not one process on one device."""
 
     @property
     def augmentation(self) -> Augmentation:
@@ -72,12 +76,17 @@ class Run:
 
 
 def train(
-    data: Path, settings: TrainSettings, *, resume: bool = False, reading: Mapping[str, Any] = MappingProxyType({})
+    data: Path,
+    settings: TrainSettings,
+    *,
+    resume: bool = False,
+    reading: Mapping[str, Any] = MappingProxyType({}),
+    workers: Workers | None = None,
 ) -> StoredModel:
     """Train as the settings say and store the model; ``resume`` goes on with the newest unfinished run.
 
-    A resumed run keeps the settings and the data it began with. Raises CatseyeError for anything that the
-    user can put right.
+    A resumed run keeps the settings and the data it began with. Of several ``workers`` the chief calls this and
+    the others ``assist``. Raises CatseyeError for anything that the user can put right.
     """
     check_name(settings.name)
     folder = unfinished_run(settings.name) if resume else None
@@ -86,13 +95,23 @@ def train(
     dataset = read_dataset(data, seed=settings.seed, allow_unreadable=settings.allow_unreadable, **reading)
     folder = folder or new_run(settings, data)
     with held(folder):
-        return keep(learn(dataset, settings, folder))
+        return keep(learn(dataset, settings, folder, workers))
 
 
-def learn(dataset: Dataset, settings: TrainSettings, folder: Path) -> Outcome:
+def assist(data: Path, settings: TrainSettings, workers: Workers) -> None:
+    """Train with the chief, and keep nothing: checkpoints, report and model are the chief's."""
+    dataset = read_dataset(data, seed=settings.seed, allow_unreadable=settings.allow_unreadable)
+    with TemporaryDirectory(prefix="catseye-worker-") as folder:
+        learn(dataset, settings, Path(folder), workers)
+
+
+def learn(dataset: Dataset, settings: TrainSettings, folder: Path, workers: Workers | None = None) -> Outcome:
     """Train as the settings say, keeping the state in the run's ``folder``; nothing is stored yet."""
+    if workers is not None:
+        _agree(workers, settings, dataset)
     pin_data(folder, dataset.fingerprint.sha256)
     run = _prepare(settings, dataset, folder)
+    run.workers = workers
     _describe(run)
     pretrained = run.provenance.source != "none"
     head = _standard_head(run)
@@ -116,6 +135,16 @@ def learn(dataset: Dataset, settings: TrainSettings, folder: Path) -> Outcome:
         int8=settings.int8,
         int8_drop=settings.int8_drop,
     )
+
+
+def _agree(workers: Workers, settings: TrainSettings, dataset: Dataset) -> None:
+    """BadParameter unless all workers do the same with the same images."""
+    if settings.batch_norm:
+        raise BadParameter(
+            "--batch-norm normalises by what a whole batch holds, of which each device sees a share. "
+            "Leave it out, or train on one device."
+        )
+    workers.agree_on([settings.as_dict(), dataset.fingerprint.sha256])
 
 
 def _prepare(settings: TrainSettings, dataset: Dataset, folder: Path) -> Run:
@@ -203,6 +232,8 @@ def _freeze(run: Run, head: StandardHead, pretrained: bool) -> Freeze:
         rows = cached_rows(cut_at_embedding(run.classifier), run.dataset.validation, ("plain",), title="Features")
         predicted = np.asarray(head.model().predict(rows[0].all(), verbose=0)).argmax(1)
         agreement = kappa(labels_of(run.dataset.validation), predicted)
+    if run.workers is not None and agreement is not None:
+        agreement = float(run.workers.chiefs(np.array(agreement)))
     choice = choose(int(counts.min()), agreement)
     run.say(f"Freeze {choice.freeze}: {choice.reason}.")
     return choice.freeze
@@ -239,7 +270,8 @@ def _fine_tune(run: Run, head: StandardHead, freeze: Freeze, pretrained: bool) -
 
 def _fit(run: Run, model: keras.Model, train: Batches, validation: Batches | None, schedule: Schedule) -> None:
     """One phase, and how it ended: early stopping is something to be told of."""
-    progress = fit(model, train, validation, schedule, Checkpoint(run.folder))
+    checkpoint = Checkpoint(run.folder, kept=run.workers is None or run.workers.chief)
+    progress = fit(model, train, validation, schedule, checkpoint, run.workers)
     run.phases.append(progress)
     ended = f"{schedule.title} ended after {progress.epoch} of at most {schedule.epochs} epochs"
     if validation is None:
@@ -264,7 +296,10 @@ def _phase_two_cut(run: Run) -> Cut:
     """Where the frozen layers end; at the pixels if nothing stands still, or its activations need too much disk."""
     cut = cut_where_training_begins(run.classifier)
     images = len(run.dataset.train) * len(run.views) + len(run.dataset.validation)
-    if cut.at_pixels or room_for(cut, images):
+    room = cut.at_pixels or room_for(cut, images)
+    if run.workers is not None:
+        room = run.workers.everywhere(room)
+    if room:
         return cut
     run.say("The disk is too small for the activations at the freeze point, so images go through the whole network.")
     return cut_at_pixels(run.classifier)

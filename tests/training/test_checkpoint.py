@@ -36,3 +36,8 @@ def test_a_folder_that_is_gone_is_one_clear_error(tmp_path):
     (tmp_path / "run").write_text("a file where the folder should be")
     with pytest.raises(StoreError, match="--resume"):
         Checkpoint(tmp_path / "run").save(progress())
+
+
+def test_where_another_worker_keeps_the_state_nothing_is_written(tmp_path):
+    Checkpoint(tmp_path, kept=False).save(progress())
+    assert not list(tmp_path.iterdir())

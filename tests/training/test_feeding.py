@@ -47,3 +47,15 @@ def test_targets_stay_with_their_images():
     for i in range(len(feed)):
         inputs, targets, _ = feed[i]
         np.testing.assert_array_equal(targets.argmax(1), inputs[:, 0] % 100)
+
+
+def test_shares_of_a_batch_are_equally_large_and_hold_it_once():
+    feed = batches(seed=3)
+    for i in range(len(feed)):
+        inputs, _, weights = feed[i]
+        shares = [feed.share(i, which, 2) for which in range(2)]
+        assert len({len(share[0]) for share in shares}) == 1
+        real = np.concatenate([share[0][share[2] > 0] for share in shares])
+        np.testing.assert_array_equal(real, inputs)
+        assert sum(share[2].sum() for share in shares) == weights.sum()
+        assert feed.size(i) == len(inputs)

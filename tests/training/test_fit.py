@@ -40,11 +40,11 @@ def schedule(epochs=6, patience=10):
     return Schedule(phase="head", title="t", epochs=epochs, patience=patience, learning_rate=0.01)
 
 
-def head(dropout=0.0):
+def head(dropout=0.0, l2=0.0):
     keras.utils.set_random_seed(0)
     classifier = build_classifier("cnn", 2, input_size=32, head=HeadSpec(dropout=dropout))
     return classifier, StandardHead(
-        classifier, np.zeros(256, np.float32), np.ones(256, np.float32), l2=0.0, dropout=dropout
+        classifier, np.zeros(256, np.float32), np.ones(256, np.float32), l2=l2, dropout=dropout
     )
 
 
