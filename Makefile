@@ -14,7 +14,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --no-compile --prefer-binary --disab
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help venv demo serve test test-docker chaos soak lint bench bench-training lock clean
+.PHONY: help venv demo serve test test-long test-docker chaos soak lint bench bench-training lock clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -55,8 +55,13 @@ serve: .venv/ready-run  ## serve what the store holds on PORT
 # --- develop ------------------------------------------------------------------------------------------
 
 # Two files of tests side by side on two cores; more than four would need more memory than a laptop has.
-test: .venv/ready-dev  ## run every test that needs no Docker engine
-	@$(PY) -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile $(TESTS)
+PYTEST := -m pytest --numprocesses auto --maxprocesses 4 --dist loadfile
+
+test: .venv/ready-dev  ## run every test but the long ones and those that need a Docker engine
+	@$(PY) $(PYTEST) $(TESTS)
+
+test-long: .venv/ready-dev  ## run the long tests: training killed, several machines, faults on a live server
+	@$(PY) $(PYTEST) -m long $(TESTS)
 
 test-docker: .venv/ready-dev  ## build the images, start docker compose and try to break it
 	@$(PY) -m pytest -m '$(DOCKER_TESTS)' tests/deploy $(TESTS)

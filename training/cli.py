@@ -105,7 +105,7 @@ def train(
             console.quiet = True
             assist(data, settings, workers)
             console.quiet = False
-            console.print(f"Worker {workers.number} of 0 to {workers.count - 1} is done; worker 0 stores the model.")
+            console.print(f"Worker {workers.number} is done; worker 0 stores the model.")
             return
         stored = run(data, settings, resume=resume, workers=workers)
         console.print(f"Stored {stored.tag}. Serve it with `catseye serve`.", highlight=False)

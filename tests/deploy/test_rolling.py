@@ -10,9 +10,12 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import httpx
+import pytest
 
 from tests.deploy.conftest import fill_store, free_port, serving, wait_for
 from tests.images import png
+
+pytestmark = pytest.mark.long
 
 PHOTOGRAPH = png(40, 40)
 SETTINGS = {"CATSEYE_DRAIN_SECONDS": "2", "CATSEYE_TUNE_SECONDS": "0"}

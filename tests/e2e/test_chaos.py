@@ -4,6 +4,8 @@ import pytest
 
 from tests.chaos import plan
 
+pytestmark = pytest.mark.long
+
 
 def test_faults_lose_nothing(tmp_path, monkeypatch):
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path))

@@ -62,6 +62,7 @@ def names(value, inside=""):
     return {n for item in value for n in names(item, f"{inside}[]")} if isinstance(value, list) else set()
 
 
+@pytest.mark.long
 def test_ten_thousand_mixed_requests_each_get_their_own_answer(live):
     """Pictures, variants and ways of sending mixed; each reply has the label, the id and the status of its request."""
     pictures = [jpeg(48, 48, seed=seed) for seed in range(12)] + [png(40, 56, seed=seed) for seed in range(12)]

@@ -16,6 +16,8 @@ from tests.e2e import live as server
 from tests.e2e.conftest import make_model
 from tests.images import png
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 LABELS = ROOT / "docs" / "dog-breeds.txt"
 PHOTOGRAPH = png(160, 160, seed=3)

@@ -14,6 +14,8 @@ import catseye
 from tests.images import jpeg
 from tests.models.networks import stored
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 IMAGES, SHARD = 40, 4
 BAD = {3, 17}

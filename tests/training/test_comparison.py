@@ -13,6 +13,8 @@ from training.comparison import PLOT_FILE, TABLE_FILE, Result, as_csv, compare, 
 from training.config import TrainSettings
 from training.shifts import SHARES
 
+pytestmark = pytest.mark.long
+
 
 @pytest.fixture
 def homes(monkeypatch, tmp_path):

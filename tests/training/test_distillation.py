@@ -11,6 +11,8 @@ from training.distillation import StudentSettings, data_of, distill, gain_of, sa
 from training.teacher import teacher_logits
 from training.train import train
 
+pytestmark = pytest.mark.long
+
 COUNTS = {CIRCLE: 16, SQUARE: 16, TRIANGLE: 16}
 
 

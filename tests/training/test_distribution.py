@@ -17,6 +17,8 @@ from tests.training.shapes import CIRCLE, SQUARE, shapes_folder
 from training.dataset import load_batch, read_dataset
 from training.distribution import workers_here
 
+pytestmark = pytest.mark.long
+
 ROOT = Path(__file__).parents[2]
 ARGUMENTS = ("--backbone", "mlp", "--weights", "none", "--size", "32", "--int8", "off", "--batch-size", "8")
 LENGTH = ("--dropout", "0", "--head-epochs", "3", "--epochs", "3", "--patience", "3")

@@ -20,6 +20,8 @@ from models import store
 from tests.training.shapes import CIRCLE, SQUARE, shapes_folder
 from training.checkpoint import Checkpoint
 
+pytestmark = pytest.mark.long
+
 EPOCHS = 12
 ARGUMENTS = ("--backbone", "cnn", "--weights", "none", "--size", "32", "--int8", "off", "--batch-size", "8")
 LENGTH = ("--head-epochs", str(EPOCHS), "--epochs", str(EPOCHS), "--patience", str(EPOCHS))
