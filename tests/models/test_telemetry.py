@@ -7,6 +7,8 @@ import pytest
 
 from models.telemetry import no_telemetry
 
+pytestmark = pytest.mark.long
+
 
 @pytest.mark.parametrize("before", [None, "", "1"])
 def test_the_environment_comes_back(before: str | None, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,8 @@ from models.errors import BadData
 from models.runtime import open_runtime, softmax
 from training.importing import import_keras, read_labels
 
+pytestmark = pytest.mark.long
+
 LABELS = ("고양이", "dog", "bird")
 
 
