@@ -3,6 +3,18 @@
 from collections.abc import Iterator
 from typing import Any, Final
 
+from models.errors import (
+    BadImage,
+    BadParameter,
+    Overloaded,
+    TimedOut,
+    TooManyPixels,
+    Unauthorized,
+    UnknownModel,
+    UnsupportedMedia,
+)
+from service.problem import MEDIA_TYPE, problem
+
 _VERSION: Final = "20261124t191113-a9c869f1a"
 _ID: Final = "2f7131c841d27eb5"
 _MODEL: Final = {"model": "solar-cells", "version": _VERSION, "variant": "accurate"}
@@ -107,41 +119,18 @@ ANSWERS: Final[dict[tuple[str, str], Any]] = {
 }
 """The JSON answer to a request that succeeds, by method and path."""
 
-PROBLEMS: Final[dict[str, tuple[str, str, str]]] = {
-    "400": (
-        "bad_image",
-        "Not a readable image",
-        "The data are text, not an image. Send JPEG, PNG, WebP, GIF, BMP or TIFF.",
-    ),
-    "401": ("unauthorized", "API key required", "The API key is missing or wrong. Send it as `X-API-Key: <key>`."),
-    "404": ("unknown_model", "Unknown model", "Model 'cats' is not served. Served are: solar-cells."),
-    "413": (
-        "too_many_pixels",
-        "Too many pixels",
-        "The image is 30000x30000 = 900,000,000 pixels and at most 50,000,000 are read. Send it smaller.",
-    ),
-    "415": (
-        "unsupported_media",
-        "Unsupported media type",
-        "The content type 'text/csv' is not read here. Send an image.",
-    ),
-    "422": (
-        "bad_parameter",
-        "Bad parameter",
-        "`top_k`: Input should be greater than or equal to 1. Correct it; /docs lists what each route takes.",
-    ),
-    "503": (
-        "overloaded",
-        "Overloaded",
-        "256 images wait for model solar-cells, which is as many as may. Try again later.",
-    ),
-    "504": (
-        "timed_out",
-        "Timed out",
-        "The answer was not ready within the time limit. Try again later, or send less at once.",
-    ),
-}
-"""Code, title and detail of an error, by status."""
+_ERRORS: Final = (
+    BadImage("The data are text, not an image. Send JPEG, PNG, WebP, GIF, BMP or TIFF."),
+    Unauthorized("The API key is missing or wrong. Send it as `X-API-Key: <key>`."),
+    UnknownModel("Model 'cats' is not served. Served are: solar-cells."),
+    TooManyPixels("The image is 30000x30000 = 900,000,000 pixels and at most 50,000,000 are read. Send it smaller."),
+    UnsupportedMedia("The content type 'text/csv' is not read here. Send an image."),
+    BadParameter("`top_k`: Input should be greater than or equal to 1. Correct it; /docs lists what each route takes."),
+    Overloaded("256 images wait for model solar-cells, which is as many as may. Try again later."),
+    TimedOut("The answer was not ready within the time limit. Try again later, or send less at once."),
+)
+PROBLEMS: Final = {str(error.status): error for error in _ERRORS}
+"""An error for each status."""
 
 
 def add_examples(document: dict[str, Any]) -> None:
@@ -153,24 +142,11 @@ def add_examples(document: dict[str, Any]) -> None:
                 if status == "200" and media == "application/json" and answer is not None:
                     content["example"] = answer
                 elif status in PROBLEMS:
-                    content["example"] = _error(status, media)
+                    error = PROBLEMS[status]
+                    content["example"] = problem(error, _ID) if media == MEDIA_TYPE else {"error": error.detail}
 
 
 def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             yield method, path, operation
-
-
-def _error(status: str, media: str) -> dict[str, Any]:
-    code, title, detail = PROBLEMS[status]
-    if media == "application/json":
-        return {"error": detail}
-    return {
-        "type": f"urn:catseye:problem:{code}",
-        "title": title,
-        "status": int(status),
-        "code": code,
-        "detail": detail,
-        "request_id": _ID,
-    }

@@ -20,7 +20,7 @@ from benchmarks.serving.contestants import OURS, contestants
 from benchmarks.serving.load import Load, check_wrk, closed
 from benchmarks.serving.model import stored_model
 from benchmarks.serving.photographs import write_photographs
-from benchmarks.serving.servers import ROOT, Server, running
+from benchmarks.serving.servers import ROOT, Server, start
 from service.plans import this_machine
 
 STAGES = {
@@ -89,7 +89,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         environment = ours.environment({}, model.path, options.state.absolute(), options.port)
         log = scratch / "server.log"
         command = ours.command("", options.port)
-        with running(command, environment, options.port, ours.ready, log, scratch) as server:
+        with start(command, environment, options.port, ours.ready, log, scratch) as server:
             load = Load(options.port, ours.path, file, "image/jpeg")
             closed(load, 16, 2)
             profiles = {}

@@ -82,13 +82,15 @@ class Table:
             if (row.phase, row.contestant, row.network, row.photograph, row.connections, row.decode) == wanted
         ]
 
-    def rate(self, *case: object) -> float:
+    def rate(self, contestant: str, network: str, photograph: str, connections: int, decode: str = "scaled") -> float:
         """Median of right answers a second, 0 where the case was not measured."""
-        return statistics.median([row.rate for row in self.turns(*case)] or [0.0])  # type: ignore[arg-type]
+        turns = self.turns(contestant, network, photograph, connections, decode)
+        return statistics.median([row.rate for row in turns] or [0.0])
 
-    def p50(self, *case: object) -> float:
+    def p50(self, contestant: str, network: str, photograph: str, connections: int, decode: str = "scaled") -> float:
         """Median over rounds of the median milliseconds."""
-        return statistics.median([row.p50 for row in self.turns(*case)] or [0.0])  # type: ignore[arg-type]
+        turns = self.turns(contestant, network, photograph, connections, decode)
+        return statistics.median([row.p50 for row in turns] or [0.0])
 
     def best(self, network: str, photograph: str, connections: int, decode: str = "scaled") -> tuple[str, float]:
         """The fastest peer of a case and its rate."""

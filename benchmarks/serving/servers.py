@@ -7,9 +7,10 @@ import subprocess
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Self
 
 import psutil
 
@@ -70,6 +71,12 @@ class Server:
                 each.kill()
         self.process.wait(10)
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.end()
+
     def _processor_seconds(self) -> float:
         total = 0.0
         for each in self.family():
@@ -105,16 +112,6 @@ def start(
         raise
     server.start_seconds = time.perf_counter() - began
     return server
-
-
-@contextlib.contextmanager
-def running(*arguments: object) -> Iterator[Server]:
-    """A server that is ended afterwards; arguments as for ``start``."""
-    server = start(*arguments)  # type: ignore[arg-type]
-    try:
-        yield server
-    finally:
-        server.end()
 
 
 def _answers(url: str) -> bool:

@@ -4,6 +4,7 @@ import shutil
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from models import store
@@ -48,11 +49,11 @@ def overwrite(path: Path) -> None:
         file.truncate(size * 3 // 4)
 
 
-def _under(live: Live, body: bytes, fault: str, damage: object, settle: float = LOOKS) -> Row:
+def _under(live: Live, body: bytes, fault: str, damage: Callable[[], object], settle: float = LOOKS) -> Row:
     """Do the damage under load; nothing may be lost, and all that was served goes on."""
     with Traffic(port_of(live), body) as traffic:
         began = time.monotonic()
-        damage()  # type: ignore[operator]
+        damage()
         time.sleep(settle)
     lost = traffic.lost(began)
     return Row(fault, len(traffic.sent), lost, None, lost == 0 and until(lambda: whole(live, 2)) is not None)
