@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import httpx
 import pytest
@@ -19,6 +20,7 @@ from models.card import Reference
 from tests.models.networks import stored
 
 ROOT = Path(__file__).parents[2]
+T = TypeVar("T")
 
 
 @dataclass
@@ -37,13 +39,13 @@ def free_port() -> int:
         return int(listener.getsockname()[1])
 
 
-def wait_for(what: str, holds: Callable[[], bool], seconds: float = 60) -> None:
-    """Wait until ``holds()``; connection errors count as not yet."""
+def wait_for(what: str, holds: Callable[[], T], seconds: float = 60) -> T:
+    """What ``holds()`` gives once that is true; connection errors count as not yet."""
     end = time.monotonic() + seconds
     while time.monotonic() < end:
         try:
-            if holds():
-                return
+            if found := holds():
+                return found
         except httpx.HTTPError:
             pass
         time.sleep(0.2)

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import httpx
+import pytest
 import yaml
 
 from tests.deploy.conftest import ROOT, fill_store, free_port, wait_for
@@ -19,6 +20,7 @@ def test_the_packages_are_those_of_the_serve_extra() -> None:
     assert bento["python"]["packages"] == project["dependencies"] + project["optional-dependencies"]["serve"]
 
 
+@pytest.mark.long
 def test_a_bento_is_built_and_serves(tmp_path: Path) -> None:
     fill_store(tmp_path / "home")
     environment = os.environ | {"BENTOML_HOME": str(tmp_path / "home")}

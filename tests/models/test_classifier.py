@@ -66,7 +66,17 @@ def imagenet_classifier_parameters(name: str, channels: int) -> int:
 # --- every row of the table, at the lecture's input size -------------------------------------------------
 
 
-@pytest.fixture(scope="module", params=BACKBONES)
+# The others of a family, and the largest, take a minute and a half: `make test-long`.
+ONE_OF_EACH = {
+    *("vgg16", "xception", "resnet50", "inception_v3", "mobilenet_v2", "densenet121", "efficientnet_b0"),
+    *("mlp", "cnn"),
+}
+
+
+@pytest.fixture(
+    scope="module",
+    params=[name if name in ONE_OF_EACH else pytest.param(name, marks=pytest.mark.long) for name in BACKBONES],
+)
 def row(request: pytest.FixtureRequest) -> Iterator[Classifier]:
     """Each network once, with a head on several depths."""
     head = HeadSpec(depths="several", batch_norm=True)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import keras
 import numpy as np
+import pytest
 import tensorflow as tf
 
 from tests.training.test_fit import Held, head, schedule
@@ -49,6 +50,7 @@ def compare(folder: Path) -> None:
     assert workers.copy(still).layers[0].trainable is False
 
 
+@pytest.mark.long
 def test_two_devices_learn_what_one_does(tmp_path):
     process = multiprocessing.get_context("spawn").Process(target=compare, args=(tmp_path,))
     process.start()

@@ -63,6 +63,7 @@ def test_drawn_shapes_to_a_stored_classifier(homes, shapes, capsys):
     assert store.get("shapes").tag in (next((homes / "home" / "runs").iterdir()) / "stored.json").read_text()
 
 
+@pytest.mark.long
 def test_two_phases_leave_the_statistics_of_the_base_alone(homes, shapes, monkeypatch):
     """The lecture's two phases on a pretrained network; here 'pretrained' by another run."""
     from models.card import WeightsProvenance
