@@ -11,7 +11,7 @@ import logging
 import re
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
 import anyio
@@ -38,8 +38,9 @@ _LINGER_BYTES: Final = 256_000_000
 _LINGER_SECONDS: Final = 5.0
 _GRACE_SECONDS: Final = 0.25
 """How much later than its deadline a request is cut off that did not notice it by itself."""
-_LAST_CALL_SECONDS: Final = 0.35
-"""How long new work is refused in words before nobody is let in: a little less than ``service.launch`` waits."""
+_LAST_CALL_SECONDS: Final = 0.2
+"""How long new work is refused in words before nobody is let in: with ``stop_listening``'s own wait a little less than
+``service.launch`` waits."""
 _NO_MODEL: Final = ("", "", "")
 
 log = logging.getLogger("catseye.access")
@@ -59,7 +60,7 @@ class Edge:
         settings: Settings,
         drain: Drain,
         web: ASGIApp | None = None,
-        last_call: Callable[[], object] | None = None,
+        last_call: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._app = app
         self._web = web or app
@@ -69,6 +70,7 @@ class Edge:
         self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
         self._drain = drain
         self._last_call = last_call
+        self._leaving: asyncio.Task[None] | None = None
         self._access_log = settings.access_log
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -114,14 +116,17 @@ class Edge:
         if self._keys and not _is_open(scope) and not self._knows(headers):
             return Unauthorized("The API key is missing or wrong. Send it as `X-API-Key: <key>`.")
         if self._drain.closed():
-            if self._last_call is not None:
-                asyncio.get_running_loop().call_later(_LAST_CALL_SECONDS, self._last_call)
-                self._last_call = None
+            if self._last_call is not None and self._leaving is None:
+                self._leaving = asyncio.create_task(self._leave(self._last_call))
             return Draining("The server is shutting down. Try again; another one answers.", retry_after=1)
         length = headers.get("content-length", "")
         if length.isdigit() and int(length) > self._max_body:
             return exchange.too_large(f"{int(length):,} bytes")
         return None
+
+    async def _leave(self, last_call: Callable[[], Awaitable[object]]) -> None:
+        await asyncio.sleep(_LAST_CALL_SECONDS)
+        await last_call()
 
     def _knows(self, headers: Headers) -> bool:
         scheme, _, token = headers.get("authorization", "").partition(" ")

@@ -5,11 +5,17 @@ stays open, and a server on its way out waits for it. The kernel can end it, and
 connection that the listening socket accepts.
 """
 
+import asyncio
 import os
 import socket
+import struct
+import time
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
+from typing import Final
+
+_UNACKED_OFFSET: Final = 24  # eight of one byte, then rto, ato, snd_mss and rcv_mss of four
 
 
 def drop_unread(seconds: float) -> int:
@@ -27,15 +33,32 @@ def drop_unread(seconds: float) -> int:
     return done
 
 
-def stop_listening() -> None:
+async def stop_listening(within: float = 0.25) -> None:
     """Let nobody in any more, by any process that shares the sockets; connections that stand are left alone.
 
     The supervisor keeps its copy open until the last worker has left. Until then the kernel would let clients in whom
-    nobody answers, and cut them off at the end.
+    nobody answers, and cut them off at the end. Those whom it has let in already and nobody has greeted would be cut
+    off now, so this waits, ``within`` seconds at most, for a moment in which there are none.
     """
+    ends = time.monotonic() + within
     for listening in _listening():
+        while _waiting(listening) and time.monotonic() < ends:
+            await asyncio.sleep(0.001)
         with suppress(OSError):
             listening.shutdown(socket.SHUT_RD)
+
+
+def _waiting(listening: socket.socket) -> int:
+    """How many connections the kernel has made that no process has accepted; 0 where it does not tell.
+
+    Of a socket that listens, Linux gives it as ``tcpi_unacked`` (``struct tcp_info`` in linux/tcp.h; tcp_diag(7)
+    shows the same number as Recv-Q).
+    """
+    option = getattr(socket, "TCP_INFO", None)
+    if option is None:
+        return 0
+    length = _UNACKED_OFFSET + 4
+    return int(struct.unpack_from("=I", listening.getsockopt(socket.IPPROTO_TCP, option, length), _UNACKED_OFFSET)[0])
 
 
 def _listening() -> Iterator[socket.socket]:

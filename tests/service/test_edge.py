@@ -96,10 +96,13 @@ def test_a_closed_server_says_so_but_its_probes_answer():
 def test_the_last_call_comes_once_after_the_first_that_is_refused():
     called = []
 
+    async def last_call():
+        called.append(1)
+
     async def refuse_twice():
         call = Call()
         call.drain.begin(0)
-        edge = Edge(call.app, settings=Settings(access_log=False), drain=call.drain, last_call=lambda: called.append(1))
+        edge = Edge(call.app, settings=Settings(access_log=False), drain=call.drain, last_call=last_call)
         for _ in range(2):
             scope = {"type": "http", "method": "POST", "path": "/v1/classify", "headers": []}
             await edge(scope, None, lambda message: asyncio.sleep(0))

@@ -53,19 +53,33 @@ def test_sockets_that_do_not_listen_are_left_alone():
             assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7000
 
 
-def test_after_the_last_call_nobody_is_let_in_and_who_is_in_stays():
+def test_after_the_last_call_nobody_is_let_in_and_who_is_in_or_at_the_door_stays():
     code = """
-import socket
+import asyncio, socket, threading, time
 from service.listener import stop_listening
+inside = []
+def greet_late():
+    time.sleep(0.3)
+    inside.append(listener.accept()[0])
 with socket.create_server(("127.0.0.1", 0)) as listener:
     first = socket.create_connection(listener.getsockname())
-    inside, _ = listener.accept()
-    stop_listening()
+    inside.append(listener.accept()[0])
+    second = socket.create_connection(listener.getsockname())
+    threading.Thread(target=greet_late).start()
+    asyncio.run(stop_listening(60))
     try:
         socket.create_connection(listener.getsockname())
     except ConnectionRefusedError:
-        inside.sendall(b"served")
-        print(first.recv(6).decode())
+        for there, here in zip(inside, (first, second)):
+            there.sendall(b"served")
+            print(here.recv(6).decode())
+    never = socket.create_server(("127.0.0.1", 0))
+    waits = socket.create_connection(never.getsockname())
+    asyncio.run(stop_listening(0.1))
+    print(waits.recv(1) or "gone")
 """  # in a process of its own, for it ends every listening socket there
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
-    assert done.stdout.strip() == "served", done.stderr
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    served, after = done.stdout.split()[:2], done.stderr
+    assert served == ["served", "served"], after
+    # Whom nobody greets in time is cut off: the server must leave some time.
+    assert "ConnectionResetError" in after
