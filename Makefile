@@ -14,7 +14,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --no-compile --prefer-binary --disab
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help venv demo serve test test-long test-docker chaos soak lint bench bench-training lock clean
+.PHONY: help venv demo serve test test-long test-docker chaos soak lint bench bench-training lock sbom clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -95,13 +95,11 @@ bench: .venv/ready-dev .bench-venv/ready  ## this service beside its peers (BENC
 bench-training: .venv/ready-dev  ## both phases of training beside plain model.fit, some minutes
 	@$(PY) -m benchmarks.training
 
-lock:  ## write requirements.lock anew: the versions that a fresh environment gets today
-	@folder=$$(mktemp -d); trap 'rm -rf "$$folder"' EXIT; unset PIP_FIND_LINKS PIP_CONSTRAINT; export PIP_CONFIG_FILE=/dev/null; \
-	$${PYTHON:-python3.11} -m venv "$$folder/venv"; \
-	"$$folder/venv/bin/python" -m pip install --quiet --no-compile -e '.[train,serve,dev]'; \
-	{ echo "# Versions that are known to work together, written by 'make lock' and used as pip constraints."; \
-	  "$$folder/venv/bin/python" -m pip freeze --exclude-editable; } > "$$folder/lock"; \
-	mv "$$folder/lock" requirements.lock
+lock:  ## write requirements.lock and the images' locks with hashes (UPGRADE=--upgrade for the newest versions)
+	@deploy/lock.sh $(UPGRADE)
+
+sbom: .venv/ready-dev  ## write the images' bills of materials anew, from their locks
+	@$(PY) -m deploy.sbom
 
 clean:  ## remove what make made here; the model store and .catseye/ stay
 	@rm -rf .venv .bench-venv build dist ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis
