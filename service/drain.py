@@ -1,7 +1,8 @@
 """The way out: first unready, then closed, told to every worker through a file.
 
 BentoML's workers stop accepting at SIGTERM without a word to the load balancer. ``catseye serve`` therefore
-catches the signal, writes the file named here, waits, and only then passes the signal on.
+catches the signal, writes the file named here, waits, and only then passes the signal on. The file says when by
+``time.monotonic``, which all processes of a machine share and which no setting of the clock moves.
 """
 
 import os
@@ -28,15 +29,15 @@ class Drain:
     def closed(self) -> bool:
         """Whether new work is refused."""
         closes = self._deadline()
-        return closes is not None and time.time() >= closes
+        return closes is not None and time.monotonic() >= closes
 
     def begin(self, seconds: float) -> None:
         """Be unready from now on and closed in so many seconds."""
         if self._path is None:
-            self._closes = time.time() + seconds
+            self._closes = time.monotonic() + seconds
             return
         scratch = self._path.with_suffix(".new")
-        scratch.write_text(str(time.time() + seconds))
+        scratch.write_text(str(time.monotonic() + seconds))
         scratch.replace(self._path)
         self._looked = 0.0
 
