@@ -3,6 +3,7 @@
 Layout, beside BentoML's own folders and on the same file system, so that a rename is one step::
 
     BENTOML_HOME/catseye/lock               held while the store's list of models changes
+    BENTOML_HOME/catseye/emptied            there while the store is empty because its last model was deleted
     BENTOML_HOME/catseye/staging/ID/lock    held by the process that is filling ID
     BENTOML_HOME/catseye/staging/ID/model   the files
 
@@ -29,6 +30,20 @@ def exclusive(home: Path) -> Iterator[None]:
         yield
     finally:
         os.close(handle)
+
+
+def note_emptied(home: Path, emptied: bool) -> None:
+    """Say whether the store is empty on purpose; call it with the store's lock held."""
+    note = home / "catseye" / "emptied"
+    if emptied:
+        note.touch()
+    else:
+        note.unlink(missing_ok=True)
+
+
+def was_emptied(home: Path) -> bool:
+    """Whether the store's last model was deleted and none was stored since."""
+    return (home / "catseye" / "emptied").exists()
 
 
 @contextmanager

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 from models.card import CARD_FILE, Card, FilePrecision, read_card
 from models.errors import BadParameter, StoreError, UnknownModel
 from models.files import disk_errors, files_below, sha256_of, sync, sync_tree, write_whole
-from models.staging import exclusive, staging
+from models.staging import exclusive, note_emptied, staging
 
 if TYPE_CHECKING:
     import numpy as np
@@ -140,6 +140,7 @@ def publish(folder: Path, card: Card, version: str | None, *, keep_created: bool
             # Before the rename: a pointer to a version that is not there yet means the newest that is,
             # and so the rename alone decides. After it, a full disk could leave a model nobody points to.
             _point(target, folder)
+        note_emptied(store_home(), False)
         folder.rename(target)
         sync(target.parent)
         sync(root)
@@ -200,6 +201,8 @@ def delete(tag: str) -> StoredModel | None:
         rest = [model for model in models if model.version != version]
         if rest and _pointed(path.parent) == version:
             _point(rest[0].path, bin_)
+        if not rest and all(model.name == name for model in list_models()):
+            note_emptied(home, True)
         path.rename(bin_ / version)
         if not _folders(path.parent):
             shutil.rmtree(path.parent)

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 settings = get_settings()
 drain = Drain()
 
-_log = logging.getLogger("catseye")
-
 
 def tracing() -> dict[str, Any]:
     """BentoML's tracing as its own configuration says; without one, no span is made for nobody.
@@ -80,6 +78,7 @@ class Catseye:
         making = threading.Thread(target=web, name="catseye-web")
         making.start()
         from service.listener import drop_unread
+        from service.lookout import Lookout
         from service.metrics import count_worker
         from service.pipeline import Pipeline
 
@@ -89,9 +88,9 @@ class Catseye:
         self._pipeline.start()
         making.join()
         web().state.gateway = self._pipeline
-        self._ended = threading.Event()
+        self._lookout = Lookout(self._pipeline.registry.refresh, settings.reload_seconds)
         if settings.reload_seconds:
-            threading.Thread(target=self._watch, name="catseye-store", daemon=True).start()
+            self._lookout.begin()
 
     def __is_ready__(self) -> bool:
         """Whether a model is loaded and warm, and the server is not on its way out."""
@@ -105,15 +104,8 @@ class Catseye:
     def end(self) -> None:
         """Let running work end, then close the models."""
         drain.begin(0)
-        self._ended.set()
+        self._lookout.end()
         self._pipeline.close()
-
-    def _watch(self) -> None:
-        while not self._ended.wait(settings.reload_seconds):
-            try:
-                self._pipeline.registry.refresh()
-            except Exception:
-                _log.exception("the store cannot be looked at; what is loaded goes on")
 
 
 # The decorator turned the class into a service, which the type checker does not know.

@@ -2,41 +2,29 @@
 
 A new version is loaded and warmed beside the running one, then put in its place in one step. The one it
 replaces stays loaded, so that ``version=`` still reaches it and a roll-back is immediate; the one before
-that is closed. A version that cannot be loaded is refused and named, and the running one goes on; where none runs yet
+that is let go. A version that cannot be loaded is refused and named, and the running one goes on; where none runs yet
 (a worker that has just been started), the newest older one that can be loaded takes its place.
+
+A version that is deleted from the store is let go, once the one before has taken its place. Where the whole store is
+away (``models.presence``), everything stays as it is. What is let go ends with the last request that found it.
 """
 
 import hashlib
 import logging
-import threading
-from collections.abc import Iterable
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterable
 from typing import Any
 
 from models.card import VariantName
-from models.errors import CatseyeError, UnknownModel
+from models.errors import CatseyeError, StoreError, UnknownModel
+from models.presence import is_missing, was_deleted
 from models.store import StoredModel, get, list_models
 from service.metrics import LOAD_BROKEN, LOAD_FAILURES, MODELS_READY
 from service.served import Loader, Served
+from service.slot import Slot
 
 logger = logging.getLogger("catseye")
 
 Key = tuple[str, VariantName]
-
-
-@dataclass
-class Slot:
-    """The versions of one variant of one model: the current one, the one before, and one on trial."""
-
-    current: Served
-    previous: Served | None = None
-    canary: Served | None = None
-    refused: dict[str, str] = field(default_factory=dict)
-    """Why each broken version is not served."""
-
-    def versions(self) -> list[Served]:
-        """What is loaded, the newest first."""
-        return [served for served in (self.canary, self.current, self.previous) if served is not None]
 
 
 class Registry:
@@ -56,22 +44,30 @@ class Registry:
         self._canary = canary or {}
         self._slots: dict[Key, Slot] = {}
         self._refused: dict[Key, dict[str, str]] = {}
-        self._lock = threading.Lock()
+        self._absent: set[str] = set()
 
     def refresh(self) -> None:
-        """Look at the store: load what is new, refuse what is broken."""
-        for versions in self._wanted():
+        """Look at the store: load what is new, refuse what is broken, let go what was deleted.
+
+        Raises ``StoreError`` where the store cannot be read or is away; nothing has changed then.
+        """
+        wanted = self._wanted()
+        loaded = [served for slot in self._slots.values() for served in slot.versions()]
+        gone = {served for served in loaded if was_deleted(served.stored)}
+        for versions in wanted:
             for stored in versions:
                 key = _key_of(stored)
-                slot = self._slots.get(key)
-                known = {served.version for served in slot.versions()} if slot else set()
-                if stored.version in known:
+                if stored.version in self._staying(key, gone):
                     break
                 if stored.version not in self._refused.get(key, {}):
                     self._take(key, stored)
-                if key in self._slots:
+                if self._staying(key, gone):
                     break
+        self._let_go(gone)
+        self._forget_refusals(wanted)
         MODELS_READY.set(sum(variant == "accurate" for _, variant in self._slots))
+        if any(is_missing(served.stored) for served in loaded if served not in gone):
+            raise StoreError("The model store holds none of the models that are served. Bring it back.")
 
     def find(
         self, model: str | None, version: str | None = None, variant: str | None = None, request_id: str = ""
@@ -129,10 +125,10 @@ class Registry:
 
     def close(self) -> None:
         """Close every model."""
-        for slot in self._slots.values():
+        slots, self._slots = self._slots, {}
+        for slot in slots.values():
             for served in slot.versions():
                 served.close()
-        self._slots = {}
         MODELS_READY.set(0)
 
     def _wanted(self) -> list[list[StoredModel]]:
@@ -150,7 +146,12 @@ class Registry:
                     found[name] = [get(tag)]
                 except CatseyeError as error:
                     found.pop(name, None)
+                    self._absent.add(tag)
                     self._refuse((name, "accurate"), tag.partition(":")[2], error)
+                else:
+                    if tag in self._absent:
+                        self._absent.remove(tag)
+                        self._forget((name, "accurate"), tag.partition(":")[2])
         return sorted(found.values(), key=lambda versions: versions[0].card.variant_of is not None)
 
     def _take(self, key: Key, stored: StoredModel) -> None:
@@ -165,18 +166,31 @@ class Registry:
             return
         served.open()
         LOAD_BROKEN.labels(key[0]).set(0)
-        with self._lock:
-            slot = self._slots.get(key)
-            if slot is None:
-                self._slots[key] = Slot(served)
-                retired = None
-            elif self._canary.get(key[0], 0.0) and key[1] == "accurate":
-                retired, slot.canary = slot.canary, served
-            else:
-                retired, slot.previous, slot.current = slot.previous, slot.current, served
+        slot = self._slots.get(key)
+        leaves = None
+        if slot is None:
+            slot = Slot(served)
+        else:
+            slot, leaves = slot.taking(served, self._canary.get(key[0], 0.0) > 0 and key[1] == "accurate")
+        self._slots = {**self._slots, key: slot}
         logger.info("serving %s (%s)", stored.tag, key[1])
-        if retired is not None:
-            retired.close()
+        if leaves is not None:
+            leaves.let_go()
+
+    def _staying(self, key: Key, gone: Collection[Served]) -> set[str]:
+        """Versions that are loaded and were not deleted."""
+        slot = self._slots.get(key)
+        return {served.version for served in slot.versions() if served not in gone} if slot else set()
+
+    def _let_go(self, gone: Collection[Served]) -> None:
+        """Serve these versions no more."""
+        if not gone:
+            return
+        slots = {key: slot.without(gone) for key, slot in self._slots.items()}
+        self._slots = {key: slot for key, slot in slots.items() if slot is not None}
+        for served in gone:
+            served.let_go()
+            logger.info("model %s was deleted from the store and is served no more", served.stored.tag)
 
     def _refuse(self, key: Key, version: str, error: Exception) -> None:
         reason = error.detail if isinstance(error, CatseyeError) else f"It cannot be loaded ({type(error).__name__})."
@@ -186,6 +200,20 @@ class Registry:
             LOAD_FAILURES.labels(key[0]).inc()
             LOAD_BROKEN.labels(key[0]).set(1)
             logger.error("model %s:%s is refused: %s", key[0], version, reason)
+
+    def _forget_refusals(self, wanted: list[list[StoredModel]]) -> None:
+        """Say no more of broken versions that were deleted."""
+        there = {(_key_of(stored), stored.version) for versions in wanted for stored in versions}
+        absent = {tag.partition(":")[2] for tag in self._absent}
+        for key, versions in list(self._refused.items()):
+            for version in set(versions) - absent:
+                if wanted and (key, version) not in there:
+                    self._forget(key, version)
+
+    def _forget(self, key: Key, version: str) -> None:
+        self._refused[key] = {known: why for known, why in self._refused[key].items() if known != version}
+        if not self._refused[key]:
+            LOAD_BROKEN.labels(key[0]).set(0)
 
     def _unknown(self, name: str, variant: str) -> UnknownModel:
         if (name, "accurate") in self._slots and variant == "fast":

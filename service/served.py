@@ -40,7 +40,7 @@ class Served:
         self._head = stored.head()
         wait = plan.wait_ms / 1e3
         self.batcher = (
-            Batcher(self.runtime.run, most=plan.batch, wait=wait, runs=plan.streams, seen=self._batched)
+            Batcher(self.runtime.run, most=plan.batch, wait=wait, runs=plan.streams, seen=self._seen())
             if plan.batch > 1
             else None
         )
@@ -76,8 +76,14 @@ class Served:
         self._recent.append(sum(seconds.values()))
         return found, seconds
 
-    def _batched(self, size: int, reason: Reason) -> None:
-        BATCH_SIZE.labels(self.name, self.variant, reason).observe(size)
+    def _seen(self) -> Callable[[int, Reason], None]:
+        """Counts batches, and keeps no hold of this object, which goes with the last request that holds it."""
+        name, variant = self.name, self.variant
+
+        def seen(size: int, reason: Reason) -> None:
+            BATCH_SIZE.labels(name, variant, reason).observe(size)
+
+        return seen
 
     def run(self, images: Pixels, outputs: Sequence[str]) -> dict[str, Floats]:
         """Outputs by name for (batch, height, width, 3) pixels; blocks."""
@@ -126,9 +132,13 @@ class Served:
         """Show in the metrics that it serves."""
         MODEL_INFO.labels(*self.info_labels).set(1)
 
-    def close(self) -> None:
-        """Give the memory back."""
+    def let_go(self) -> None:
+        """Serve no more; the memory is given back when the last request that found this has ended."""
         MODEL_INFO.labels(*self.info_labels).set(0)
+
+    def close(self) -> None:
+        """Give the memory back at once; what has not begun to run fails."""
+        self.let_go()
         self.runtime.close()
 
     def _warm(self) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from models.staging import clean_staging, exclusive, staging
+from models.staging import clean_staging, exclusive, note_emptied, staging, was_emptied
 
 
 def test_staging_is_empty_and_goes_away(tmp_path: Path) -> None:
@@ -50,3 +50,14 @@ def test_exclusive_is_exclusive(tmp_path: Path) -> None:
     for thread in threads:
         thread.join()
     assert max(most) == 1
+
+
+def test_a_store_notes_that_it_was_emptied_on_purpose(tmp_path: Path) -> None:
+    assert not was_emptied(tmp_path)
+    with exclusive(tmp_path):
+        note_emptied(tmp_path, True)
+    assert was_emptied(tmp_path)
+    with exclusive(tmp_path):
+        note_emptied(tmp_path, False)
+        note_emptied(tmp_path, False)
+    assert not was_emptied(tmp_path)

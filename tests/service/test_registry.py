@@ -1,3 +1,6 @@
+import gc
+import shutil
+import weakref
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -20,13 +23,13 @@ class Loaded:
         self.stored, self.card, self.version = stored, stored.card, stored.version
         self.name = stored.card.variant_of or stored.name
         self.variant = "fast" if stored.card.variant_of else "accurate"
-        self.closed = False
+        self.serves = True
 
     def open(self):
         pass
 
-    def close(self):
-        self.closed = True
+    def let_go(self):
+        self.serves = False
 
     def describe(self):
         return {"version": self.version}
@@ -34,7 +37,7 @@ class Loaded:
 
 @pytest.fixture
 def keep(tmp_path, monkeypatch):
-    monkeypatch.setattr(store, "store_home", lambda: tmp_path)
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
     counter = iter(range(100))
 
     def put(name, **changes):
@@ -57,7 +60,7 @@ def test_a_new_version_takes_over_and_the_old_one_can_still_be_asked(keep):
     registry.refresh()
     assert registry.find("cells", second.version).version == second.version
     assert registry.find("cells").version == third.version
-    assert old.closed
+    assert not old.serves
     with pytest.raises(UnknownModel, match="Loaded are"):
         registry.find("cells", first.version)
 
@@ -144,3 +147,135 @@ def test_a_worker_that_starts_beside_a_broken_version_serves_the_one_before(keep
     registry.refresh()
     assert registry.find("cells").version == mended.version
     assert oldest.version not in registry.refused()["cells"]
+
+
+def loaded(registry, name="cells"):
+    slots = registry.slots(name)
+    return [served.version for served in slots["accurate"].versions()] if slots else []
+
+
+def test_a_deleted_version_is_let_go_and_the_one_before_serves(keep):
+    oldest, middle, newest = keep("cells"), keep("cells"), None
+    registry = Registry(Loaded)
+    registry.refresh()
+    newest = keep("cells")
+    registry.refresh()
+    assert loaded(registry) == [newest.version, middle.version]
+    store.delete(newest.tag)
+    registry.refresh()
+    assert loaded(registry) == [middle.version]
+    with pytest.raises(UnknownModel, match="Loaded are"):
+        registry.find("cells", newest.version)
+    store.delete(middle.tag)
+    registry.refresh()
+    assert loaded(registry) == [oldest.version]
+
+
+def test_a_deleted_version_goes_only_when_its_heir_is_loaded(keep):
+    good = keep("cells")
+    newest = keep("cells")
+    current = []
+
+    def load(stored):
+        current.extend(loaded(registry))
+        return Loaded(stored)
+
+    registry = Registry(load)
+    registry.refresh()
+    store.delete(newest.tag)
+    bad = keep("cells", settings={"broken": True})
+    registry.refresh()
+    assert current[-1] == newest.version
+    assert loaded(registry) == [good.version]
+    assert list(registry.refused()["cells"]) == [bad.version]
+
+
+def test_a_deleted_model_is_no_longer_listed_and_the_others_are(keep):
+    cells = keep("cells")
+    keep("pets")
+    registry = Registry(Loaded)
+    registry.refresh()
+    assert registry.names() == ["cells", "pets"]
+    store.delete(cells.tag)
+    registry.refresh()
+    assert registry.names() == ["pets"]
+    with pytest.raises(UnknownModel, match="Served are: pets"):
+        registry.find("cells")
+
+
+def test_the_last_model_goes_where_it_was_deleted_and_stays_where_the_store_is_away(keep, tmp_path):
+    model = keep("cells")
+    registry = Registry(Loaded)
+    registry.refresh()
+    shutil.move(tmp_path / "models", tmp_path / "aside")
+    for _ in range(2):
+        with pytest.raises(StoreError, match="Bring it back"):
+            registry.refresh()
+        assert registry.find(None).version == model.version
+    shutil.move(tmp_path / "aside", tmp_path / "models")
+    registry.refresh()
+    assert loaded(registry) == [model.version]
+    store.delete(model.tag)
+    registry.refresh()
+    assert registry.names() == []
+
+
+def test_a_store_that_cannot_be_read_changes_nothing(keep, tmp_path):
+    model = keep("cells")
+    registry = Registry(Loaded)
+    registry.refresh()
+    (tmp_path / "models").rename(tmp_path / "aside")
+    (tmp_path / "models").symlink_to(tmp_path / "models")
+    with pytest.raises(StoreError, match="cannot be read"):
+        registry.refresh()
+    assert registry.find(None).version == model.version
+
+
+def test_a_version_on_trial_that_is_deleted_ends_its_trial(keep):
+    old = keep("cells")
+    registry = Registry(Loaded, canary={"cells": 25.0})
+    registry.refresh()
+    new = keep("cells")
+    registry.refresh()
+    store.delete(new.tag)
+    registry.refresh()
+    assert loaded(registry) == [old.version]
+
+
+def test_a_request_keeps_what_it_found_and_then_it_is_gone(keep):
+    keep("pets")
+    model = keep("cells")
+    registry = Registry(Loaded)
+    registry.refresh()
+    found = registry.find("cells")
+    watched = weakref.ref(found)
+    store.delete(model.tag)
+    registry.refresh()
+    gc.collect()
+    assert watched() is found
+    del found
+    gc.collect()
+    assert watched() is None
+
+
+def test_a_broken_version_that_is_deleted_is_forgotten(keep):
+    keep("cells")
+    registry = Registry(Loaded)
+    bad = keep("cells", settings={"broken": True})
+    registry.refresh()
+    assert registry.refused()["cells"]
+    store.delete(bad.tag)
+    registry.refresh()
+    assert not registry.refused()["cells"]
+
+
+def test_a_pinned_version_that_is_not_there_yet_is_served_when_it_comes(keep, tmp_path):
+    keep("pets")
+    registry = Registry(Loaded, names=["cells:v1"])
+    for _ in range(2):
+        registry.refresh()
+        assert "no model 'cells:v1'" in registry.refused()["cells"]["v1"]
+    store.save(small_card("cells"), lambda folder: None, version="v1")
+    registry.refresh()
+    assert loaded(registry) == ["v1"]
+    assert not registry.refused()["cells"]

@@ -1,4 +1,8 @@
+import gc
+import weakref
+
 import numpy as np
+import pytest
 
 from models.history import History
 from service.plans import Plan
@@ -35,3 +39,17 @@ def test_recent_images_set_the_latency():
     for _ in range(600):
         served.record(0.25)
     assert served.latency_ms() == {"p50": 250, "p95": 250}
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_its_memory_goes_with_the_last_who_holds_it(batch):
+    served = Served(stored("cnn"), Settings(), Plan(streams=1, threads=1, batch=batch))
+    watched = weakref.ref(served.runtime)
+    gc.disable()  # without waiting for the collector, which may not come for long
+    try:
+        served.let_go()
+        served.answer(lambda: images(1, 32)[0], ("logits",))
+        del served
+        assert watched() is None
+    finally:
+        gc.enable()
