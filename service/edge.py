@@ -12,6 +12,8 @@ import re
 import secrets
 import time
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from functools import partial
 from typing import Any, Final
 
 import anyio
@@ -21,8 +23,9 @@ from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from models.errors import BadParameter, CatseyeError, Draining, TimedOut, TooLarge, Unauthorized
+from models.errors import CatseyeError, Draining, Overloaded, TimedOut, TooLarge, Unauthorized
 from service import deadline
+from service.bodies import Bodies, Body
 from service.drain import Drain
 from service.metrics import IN_FLIGHT, REQUESTS
 from service.problem import problem_response
@@ -65,6 +68,7 @@ class Edge:
         self._app = app
         self._web = web or app
         self._max_body = settings.max_body_bytes
+        self._bodies = Bodies(settings.max_bodies_bytes)
         self._timeout = settings.timeout
         keys = (key.get_secret_value() for key in settings.api_keys)
         self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
@@ -88,6 +92,8 @@ class Edge:
                 await exchange.refuse(refusal)
         finally:
             IN_FLIGHT.dec()
+            if exchange.body is not None:
+                exchange.body.close()
             exchange.count()
             if self._access_log and scope["path"] not in _PROBES:
                 exchange.log()
@@ -95,18 +101,20 @@ class Edge:
     async def _pass(self, scope: Scope, exchange: "_Exchange") -> None:
         """Let the request in, until its deadline: a body that never ends must not hold a place for ever."""
         try:
-            left = deadline.begin(self._timeout, exchange.headers.get(deadline.HEADER)) - time.monotonic()
-            async with asyncio.timeout(left + _GRACE_SECONDS):
+            ends = deadline.begin(self._timeout, exchange.headers.get(deadline.HEADER))
+            async with asyncio.timeout(ends - time.monotonic() + _GRACE_SECONDS) as limit:
+                exchange.body = Body(self._bodies, partial(_end, limit), _length(exchange.headers), ends)
                 app = self._app if scope["path"] in _BENTOML_PATHS else self._web
                 await app(scope, exchange.receive, exchange.send)
-        except BadParameter as error:
+        except CatseyeError as error:
+            if exchange.started:
+                raise
             await exchange.refuse(error)
         except TimeoutError:
             if exchange.started:
                 raise
-            await exchange.refuse(
-                TimedOut("The answer was not ready within the time limit. Try again later, or send less at once.")
-            )
+            late = TimedOut("The answer was not ready within the time limit. Try again later, or send less at once.")
+            await exchange.refuse((exchange.body.refusal if exchange.body else None) or late)
 
     def _refusal(self, scope: Scope, exchange: "_Exchange") -> CatseyeError | None:
         """Why the request is not let in."""
@@ -119,9 +127,8 @@ class Edge:
             if self._last_call is not None and self._leaving is None:
                 self._leaving = asyncio.create_task(self._leave(self._last_call))
             return Draining("The server is shutting down. Try again; another one answers.", retry_after=1)
-        length = headers.get("content-length", "")
-        if length.isdigit() and int(length) > self._max_body:
-            return exchange.too_large(f"{int(length):,} bytes")
+        if (length := _length(headers)) > self._max_body:
+            return exchange.too_large(f"{length:,} bytes")
         return None
 
     async def _leave(self, last_call: Callable[[], Awaitable[object]]) -> None:
@@ -149,14 +156,32 @@ class _Exchange:
         self._began = time.perf_counter()
         self._status = 500
         self.started = False
+        self.body: Body | None = None
+        """What is held of its body, once it is let in."""
         self._read = self._written = 0
+        self._complete = self._abandoned = False
 
     async def receive(self) -> Message:
         message = await self._receive()
-        self._read += len(message.get("body", b""))
+        more = len(message.get("body", b""))
+        self._read += more
         if self._read > self._max_body:
             raise self.too_large("more bytes than that")
+        if self.body is not None:
+            await self._hold(self.body, more)
+            if not message.get("more_body"):
+                self.body.complete()
+        self._complete = not message.get("more_body")
         return message
+
+    async def _hold(self, body: Body, more: int) -> None:
+        if body.refusal is not None:  # it had to give way, and its end is on its way
+            await asyncio.Event().wait()
+        try:
+            body.add(more)
+        except Overloaded:
+            self._abandoned = True
+            raise
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
@@ -165,29 +190,34 @@ class _Exchange:
             extra = [(b"x-request-id", self.request_id.encode())]
             if self._trace:
                 extra.append((b"traceparent", self._trace.encode()))
-            if self._status == TooLarge.status:
+            if self._abandoned:
                 extra.append((b"connection", b"close"))
             message["headers"] = [*message.get("headers", ()), *extra]
         elif message["type"] == "http.response.body":
             self._written += len(message.get("body", b""))
-            if self._status == TooLarge.status and not message.get("more_body"):
+            if self._abandoned and not message.get("more_body"):
                 await self._send({**message, "more_body": True})
                 await self._linger()
                 message = {"type": "http.response.body", "body": b""}
         await self._send(message)
 
     async def refuse(self, error: CatseyeError) -> None:
+        self._abandoned |= self._read > 0 and not self._complete
         response = problem_response(error, self.request_id, self._scope["path"])
         await response(self._scope, self.receive, self.send)
 
     def too_large(self, what: str) -> TooLarge:
+        self._abandoned = True
         return TooLarge(
             f"The body has {what} and at most {self._max_body:,} bytes are read. "
             "Send a smaller or more compressed image, or fewer at once."
         )
 
     async def _linger(self) -> None:
-        """Read on for a while after the reply: a client that still sends would otherwise lose it to a reset."""
+        """Read on for a while after a reply that came before the body's end.
+
+        A client that still sends would otherwise lose it to a reset; one that sends for ever would keep its connection.
+        """
         left = _LINGER_BYTES
         with anyio.move_on_after(_LINGER_SECONDS):
             while left > 0:
@@ -227,6 +257,18 @@ class _Exchange:
             return str(self._scope["path"])
         route = self._scope.get("route")
         return str(getattr(route, "path", None) or "unknown")
+
+
+def _end(limit: asyncio.Timeout) -> None:
+    """End the time of a request now."""
+    with suppress(RuntimeError):  # it is over already
+        limit.reschedule(asyncio.get_running_loop().time())
+
+
+def _length(headers: Headers) -> int:
+    """How long a body is promised to be; 0 where nothing is said, or nothing that can be read."""
+    given = headers.get("content-length", "")
+    return int(given) if given.isdecimal() and given.isascii() and len(given) < 20 else 0
 
 
 def _is_open(scope: Scope) -> bool:

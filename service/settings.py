@@ -59,6 +59,8 @@ class Settings(BaseSettings):
     """Seconds until a request that still waits is answered 504."""
     max_body_mb: float = Field(default=20.0, gt=0, le=1024)
     """Largest request body, in megabytes."""
+    max_bodies_mb: float = Field(default=256.0, gt=0, le=1_048_576)
+    """Megabytes of all request bodies that a worker holds; beyond it the largest still being sent is refused."""
     max_megapixels: float = Field(default=50.0, gt=0, le=1000)
     """Largest image, in megapixels, by its header."""
     max_frames: int = Field(default=1000, ge=1)
@@ -118,6 +120,11 @@ class Settings(BaseSettings):
     def max_body_bytes(self) -> int:
         """The body limit in bytes."""
         return int(self.max_body_mb * 1e6)
+
+    @property
+    def max_bodies_bytes(self) -> int:
+        """The limit for all bodies together in bytes, which leaves room for one of the largest."""
+        return max(int(self.max_bodies_mb * 1e6), self.max_body_bytes)
 
 
 def read_settings() -> Settings:

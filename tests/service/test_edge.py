@@ -114,3 +114,72 @@ def test_the_last_call_comes_once_after_the_first_that_is_refused():
 
     asyncio.run(refuse_twice())
     assert called == [1]
+
+
+def test_a_body_that_is_still_sent_gives_way_to_a_smaller_one():
+    """Of two that do not fit together, the larger gets a 503 while it is sent, and the smaller its answer."""
+
+    async def both():
+        call = Call(Settings(max_body_mb=0.001, max_bodies_mb=0.001, access_log=False))
+        replies = {}
+        more = asyncio.Event()
+
+        async def ask(name, *chunks):
+            pieces = list(chunks)
+
+            async def receive():
+                if len(pieces) == 1 and name == "large":
+                    more.set()
+                    await asyncio.sleep(60)
+                body = pieces.pop(0) if pieces else b""
+                return {"type": "http.request", "body": body, "more_body": bool(pieces)}
+
+            async def send(message):
+                if message["type"] == "http.response.start":
+                    replies[name] = (message["status"], dict(message["headers"]))
+
+            scope = {"type": "http", "method": "POST", "path": "/v1/classify", "headers": []}
+            await call.edge(scope, receive, send)
+
+        large = asyncio.create_task(ask("large", b"x" * 700, b"x" * 100))
+        await more.wait()
+        await ask("small", b"x" * 200, b"x" * 200)
+        await large
+        return replies
+
+    replies = asyncio.run(asyncio.wait_for(both(), 60))
+    assert replies["small"][0] == 200
+    status, headers = replies["large"]
+    assert status == 503
+    assert int(headers[b"retry-after"]) >= 1
+    assert headers[b"connection"] == b"close"
+
+
+def test_what_was_held_is_given_back_however_a_request_ends():
+    call = Call(Settings(max_body_mb=0.001, max_bodies_mb=0.001, access_log=False))
+    for _ in range(3):
+        assert call(chunks=(b"x" * 900,))[0] == 200
+        assert call(chunks=(b"x" * 900,), path="/livez")[0] == 200
+        assert call(chunks=(b"x" * 900, b"x" * 900))[0] == 413
+
+
+def test_a_slow_sender_is_cut_off_after_its_time():
+    async def slow():
+        call = Call(Settings(timeout=0.05, access_log=False))
+        sent, asked = [], []
+
+        async def receive():
+            asked.append(1)
+            await asyncio.sleep(0 if len(asked) == 1 else 60)
+            return {"type": "http.request", "body": b"x", "more_body": True}
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/classify", "headers": []}
+        await call.edge(scope, receive, send)
+        return sent
+
+    sent = asyncio.run(slow())
+    assert sent[0]["status"] == 504
+    assert dict(sent[0]["headers"])[b"connection"] == b"close"

@@ -1,13 +1,15 @@
 import pytest
 
 from models.errors import BadParameter
-from service.settings import read_settings
+from service.settings import Settings, read_settings
 
 
 def test_defaults_and_units():
     settings = read_settings()
     assert settings.max_body_bytes == 20_000_000
     assert settings.limits.max_pixels == 50_000_000
+    assert settings.max_bodies_bytes == 256_000_000
+    assert Settings(max_bodies_mb=1, max_body_mb=30).max_bodies_bytes == 30_000_000  # one always fits
 
 
 def test_lists_and_shares_are_read_from_text(monkeypatch):
