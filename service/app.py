@@ -77,13 +77,20 @@ class Catseye:
         # The networks are compiled outside of the interpreter, so the routes are made meanwhile.
         making = threading.Thread(target=web, name="catseye-web")
         making.start()
+        from uvicorn.protocols.http.auto import AutoHTTPProtocol
+
+        from service.heartbeat import begin_beating
+        from service.laggards import Laggards
         from service.listener import drop_unread
         from service.lookout import Lookout
         from service.metrics import count_worker
+        from service.orphans import end_with_parent
         from service.pipeline import Pipeline
 
+        end_with_parent()
         count_worker()
         drop_unread(settings.timeout)
+        Laggards(settings.timeout).watch(AutoHTTPProtocol)
         self._pipeline = Pipeline(settings)
         self._pipeline.start()
         making.join()
@@ -91,6 +98,7 @@ class Catseye:
         self._lookout = Lookout(self._pipeline.registry.refresh, settings.reload_seconds)
         if settings.reload_seconds:
             self._lookout.begin()
+        begin_beating()
 
     def __is_ready__(self) -> bool:
         """Whether a model is loaded and warm, and the server is not on its way out."""

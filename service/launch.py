@@ -20,8 +20,11 @@ from typing import Final
 
 from models.errors import BadParameter
 from models.store import store_home
+from service import heartbeat
 from service.drain import VARIABLE, Drain
+from service.orphans import for_a_child
 from service.settings import Settings
+from service.watchdog import Watchdog
 
 TARGET: Final = "service.app:Catseye"
 _ROOT: Final = Path(__file__).parents[1]
@@ -65,15 +68,25 @@ def serve(host: str, port: int, settings: Settings, meanwhile: Callable[[], obje
         drain_file = Path(folder) / "drain"
         environment = {"BENTOML_DO_NOT_TRACK": "True", **os.environ, VARIABLE: str(drain_file)}
         environment["BENTOML_HOME"] = str(private_home(Path(folder)))
+        watchdog = None
+        if settings.hang_seconds:
+            watchdog = Watchdog(Path(folder) / "heartbeats", settings.hang_seconds)
+            environment[heartbeat.VARIABLE] = str(Path(folder) / "heartbeats")
         exit_ = _Exit(Drain(drain_file), settings.drain_seconds)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, exit_.begin)
         # A session of its own: Ctrl-C in a terminal would otherwise reach the workers before us.
-        child = subprocess.Popen(command(host, port, settings), env=environment, start_new_session=True)  # noqa: S603
+        child = subprocess.Popen(  # noqa: S603
+            command(host, port, settings), env=environment, start_new_session=True, preexec_fn=for_a_child()
+        )
         exit_.attach(child)
+        if watchdog is not None:
+            watchdog.begin()
         if meanwhile is not None:
             meanwhile()
         code = child.wait()
+        if watchdog is not None:
+            watchdog.end()
         return 0 if exit_.asked and code in (0, -signal.SIGTERM) else code
 
 

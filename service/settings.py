@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     """Answer with the fast variant, where there is one, rather than refuse under overload."""
     drain_seconds: float = Field(default=3.0, ge=0, le=600)
     """Seconds between `/readyz` turning 503 and the end of accepting requests, on SIGTERM."""
+    hang_seconds: float = Field(default=30.0, ge=0, le=3600)
+    """Seconds without a sign of life until a worker that stands still is killed and replaced; 0 for never."""
     access_log: bool = True
     """Write one JSON line for each request to standard output."""
     grafana_url: str | None = None
@@ -102,6 +104,13 @@ class Settings(BaseSettings):
     def _percent(cls, value: dict[str, float]) -> dict[str, float]:
         if any(not 0 <= weight <= 100 for weight in value.values()):
             raise ValueError("a share is a percentage from 0 to 100")
+        return value
+
+    @field_validator("hang_seconds")
+    @classmethod
+    def _patient(cls, value: float) -> float:
+        if 0 < value < 5:
+            raise ValueError("a busy worker may be silent for some seconds; give 5 or more, or 0 for never")
         return value
 
     @property

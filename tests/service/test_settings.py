@@ -31,6 +31,7 @@ def test_lists_and_shares_are_read_from_text(monkeypatch):
         ("CATSEYE_MAX_BODY_MB", "much"),
         ("CATSEYE_CANARY", "cells=200"),
         ("CATSEYE_TIMEOUT", "-1"),
+        ("CATSEYE_HANG_SECONDS", "2"),
     ],
 )
 def test_a_bad_value_names_its_key(monkeypatch, key, value):

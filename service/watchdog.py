@@ -1,0 +1,121 @@
+"""Ends workers that stand still, so that BentoML's supervisor starts others.
+
+A worker that stands still (stopped, or its event loop held for good) keeps its connections and its place, and nobody
+else notices. Workers give signs of life (``service.heartbeat``) from when their models are loaded, so one that starts
+is never taken for one that hangs. Silence is counted in the watchdog's own looks, not in seconds of any clock: where
+the whole machine slept, or everything was stopped, everybody goes on together.
+"""
+
+import logging
+import os
+import select
+import signal
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+from service.heartbeat import BEAT
+
+_LOOK_SECONDS: Final = 1.0
+
+logger = logging.getLogger("catseye")
+
+
+class Watchdog:
+    """Kills workers that have been silent for ``seconds`` after they gave signs of life; makes the pipe for these."""
+
+    def __init__(self, pipe: Path, seconds: float) -> None:
+        os.mkfifo(pipe, 0o600)
+        # For both, or it would end with the first worker that closes it.
+        self._pipe = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
+        self._most = max(2, round(seconds / _LOOK_SECONDS))
+        self._workers: dict[int, _Worker] = {}
+        self._ended = threading.Event()
+
+    def begin(self) -> None:
+        """Watch from now on, in a thread of its own."""
+        threading.Thread(target=self._run, name="catseye-watchdog", daemon=True).start()
+
+    def end(self) -> None:
+        """Watch no more."""
+        self._ended.set()
+
+    def look(self) -> list[int]:
+        """Look once; gives the ids of the processes that it killed."""
+        for pid in self._beats():
+            if pid in self._workers:
+                self._workers[pid].silent = -1
+            else:
+                with suppress(ProcessLookupError):  # it has ended since
+                    self._workers[pid] = _Worker(pid)
+        killed = []
+        for worker in list(self._workers.values()):
+            worker.silent += 1
+            if worker.ended():
+                self._forget(worker)
+            elif worker.silent >= self._most:
+                logger.error(
+                    "Worker %d gave no sign of life for %d seconds and is killed; another starts. "
+                    "CATSEYE_HANG_SECONDS sets how long.",
+                    worker.pid,
+                    worker.silent * _LOOK_SECONDS,
+                )
+                worker.kill()
+                killed.append(worker.pid)
+                self._forget(worker)
+        return killed
+
+    def _beats(self) -> set[int]:
+        """Who gave a sign of life since the last look."""
+        found = b""
+        with suppress(BlockingIOError):
+            while piece := os.read(self._pipe, 4096 * BEAT.size):
+                found += piece
+        return {pid for (pid,) in BEAT.iter_unpack(found)}
+
+    def _forget(self, worker: "_Worker") -> None:
+        worker.close()
+        del self._workers[worker.pid]
+
+    def _run(self) -> None:
+        while not self._ended.wait(_LOOK_SECONDS):
+            self.look()
+
+
+class _Worker:
+    """A process that has given a sign of life."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.silent = -1
+        """How many looks ago it was heard."""
+        self._handle: int | None = None
+        if hasattr(os, "pidfd_open"):
+            try:
+                # It names this process even when it has ended and another has its number.
+                self._handle = os.pidfd_open(pid)
+            except ProcessLookupError:
+                raise
+            except OSError:  # a sandbox forbids it
+                self._handle = None
+
+    def ended(self) -> bool:
+        if self._handle is not None:
+            return bool(select.select([self._handle], [], [], 0)[0])
+        try:
+            os.kill(self.pid, 0)
+        except ProcessLookupError:
+            return True
+        return False
+
+    def kill(self) -> None:
+        with suppress(ProcessLookupError):
+            if self._handle is not None:
+                signal.pidfd_send_signal(self._handle, signal.SIGKILL)
+            else:
+                os.kill(self.pid, signal.SIGKILL)
+
+    def close(self) -> None:
+        if self._handle is not None:
+            os.close(self._handle)

@@ -1,0 +1,84 @@
+import os
+import select
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from service.heartbeat import VARIABLE
+from service.watchdog import Watchdog
+
+BEATS = """
+import asyncio
+from service.heartbeat import begin_beating
+async def live():
+    begin_beating()
+    print("beats", flush=True)
+    await asyncio.sleep(600)
+asyncio.run(live())
+"""
+
+
+@pytest.fixture
+def watchdog(tmp_path):
+    return Watchdog(tmp_path / "heartbeats", seconds=5)
+
+
+@pytest.fixture
+def worker(watchdog, tmp_path):
+    environment = {**os.environ, VARIABLE: str(tmp_path / "heartbeats")}
+    process = subprocess.Popen([sys.executable, "-c", BEATS], env=environment, stdout=subprocess.PIPE, text=True)
+    assert process.stdout.readline() == "beats\n"
+    yield process
+    process.kill()
+    process.wait()
+    process.stdout.close()
+
+
+def look(watchdog, times):
+    return [pid for _ in range(times) for pid in watchdog.look()]
+
+
+def stop(worker):
+    worker.send_signal(signal.SIGSTOP)
+    os.waitpid(worker.pid, os.WUNTRACED)
+
+
+def test_a_stopped_worker_is_killed_and_never_before_its_time(watchdog, worker):
+    assert look(watchdog, 1) == []
+    stop(worker)
+    assert look(watchdog, 4) == []
+    assert look(watchdog, 2) == [worker.pid]  # the last sign of life may have come after the first look
+    assert worker.wait(30) == -signal.SIGKILL
+    assert look(watchdog, 9) == []
+
+
+def test_who_beats_again_in_time_is_left_alone(watchdog, worker):
+    look(watchdog, 1)
+    for _ in range(3):
+        stop(worker)
+        assert look(watchdog, 4) == []
+        worker.send_signal(signal.SIGCONT)
+        assert select.select([watchdog._pipe], [], [], 60)[0]
+        assert look(watchdog, 1) == []
+
+
+def test_who_has_ended_is_not_watched_although_its_last_signs_come_later(watchdog, worker):
+    worker.kill()
+    worker.wait()
+    assert look(watchdog, 20) == []
+
+
+def test_who_has_ended_after_it_was_watched_is_forgotten(watchdog, worker):
+    look(watchdog, 1)
+    worker.kill()
+    worker.wait()
+    assert look(watchdog, 20) == []
+
+
+def test_it_looks_by_itself(watchdog, worker):
+    watchdog.begin()
+    worker.send_signal(signal.SIGSTOP)
+    assert worker.wait(120) == -signal.SIGKILL
+    watchdog.end()
