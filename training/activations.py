@@ -33,7 +33,7 @@ def activations(runtime: Runtime, card: Card, kernel: Floats, bias: Floats) -> C
     def maps_of(sample: Sample) -> dict[int, Floats]:
         # A picture asks for two labels of the same image, one after the other.
         if sample.sha256 not in latest:
-            image = load_one(sample.path, card.input_size)
+            image = load_one(sample, card.input_size)
             found = runtime.run(image[None], tuple(f"tap_{tap}" for tap in taps))
             latest.clear()
             latest[sample.sha256] = {tap: found[f"tap_{tap}"][0] for tap in taps}

@@ -10,18 +10,23 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import BadData, CatseyeError
-from models.image import DEFAULT_LIMITS, Limits, decode
+from models.image import DEFAULT_LIMITS, Limits, content_hash, decode
 from training.screening import workers
 
 Pixels = NDArray[np.uint8]
 
 
-class HasPath(Protocol):
+class HasFile(Protocol):
     """Anything with a file: a ``Sample``, above all."""
 
     @property
     def path(self) -> Path:
         """The image file."""
+        ...
+
+    @property
+    def sha256(self) -> str:
+        """What its bytes were when the data set was read."""
         ...
 
 
@@ -32,19 +37,25 @@ class Batch(NamedTuple):
     indices: NDArray[np.int64]
 
 
-def load_batch(samples: Sequence[HasPath], size: tuple[int, int], *, limits: Limits = DEFAULT_LIMITS) -> Pixels:
+def load_batch(samples: Sequence[HasFile], size: tuple[int, int], *, limits: Limits = DEFAULT_LIMITS) -> Pixels:
     """Pixels ``(n, height, width, 3)`` of all the samples, stretched to ``size`` = (height, width).
 
     Raises ``BadData`` where a file has gone or changed since the data set was read.
     """
     with ThreadPoolExecutor(workers()) as pool:
-        return _stack(list(pool.map(lambda sample: load_one(sample.path, size, limits), samples)), size)
+        return _stack(list(pool.map(lambda sample: load_one(sample, size, limits), samples)), size)
 
 
-def load_one(path: Path, size: tuple[int, int] | None, limits: Limits = DEFAULT_LIMITS) -> Pixels:
-    """Pixels ``(height, width, 3)`` of one file, through the decode that serving uses."""
+def load_one(sample: HasFile, size: tuple[int, int] | None, limits: Limits = DEFAULT_LIMITS) -> Pixels:
+    """Pixels ``(height, width, 3)`` of one file, through the decode that serving uses; ``BadData`` as above."""
+    path = sample.path
     try:
-        return decode(path.read_bytes(), size, limits)
+        data = path.read_bytes()
+        if content_hash(data) != sample.sha256:
+            raise BadData(f"{path} was changed since the data set was read. Put it back, or start again.")
+        return decode(data, size, limits)
+    except BadData:
+        raise
     except OSError as error:
         raise BadData(f"{path} can no longer be opened: {error.strerror}. Put it back, or start again.") from error
     except CatseyeError as error:
@@ -52,7 +63,7 @@ def load_one(path: Path, size: tuple[int, int] | None, limits: Limits = DEFAULT_
 
 
 def batches(
-    samples: Sequence[HasPath],
+    samples: Sequence[HasFile],
     size: tuple[int, int],
     batch_size: int = 32,
     *,
@@ -72,7 +83,7 @@ def batches(
     waiting: deque[tuple[NDArray[np.int64], list[Future[Pixels]]]] = deque()
 
     def start(chunk: NDArray[np.int64]) -> None:
-        waiting.append((chunk, [pool.submit(load_one, samples[i].path, size, limits) for i in chunk]))
+        waiting.append((chunk, [pool.submit(load_one, samples[i], size, limits) for i in chunk]))
 
     try:
         for chunk in chunks[: prefetch + 1]:

@@ -4,14 +4,15 @@ import numpy as np
 import pytest
 
 from models.errors import BadData
-from models.image import decode
+from models.image import content_hash, decode
 from tests.training.folders import picture, put
 from training.batches import batches, load_batch
 
 
 @pytest.fixture
 def samples(tmp_path):
-    return [SimpleNamespace(path=put(tmp_path / f"{i}.png", picture(i))) for i in range(11)]
+    paths = [put(tmp_path / f"{i}.png", picture(i)) for i in range(11)]
+    return [SimpleNamespace(path=path, sha256=content_hash(path.read_bytes())) for path in paths]
 
 
 def test_pixels_are_those_that_serving_decodes(samples):
@@ -48,10 +49,15 @@ def test_no_more_than_the_asked_number_of_batches_is_decoded_ahead(samples, monk
     stream.close()
 
 
-def test_a_file_that_went_away_is_named(samples):
+def test_a_file_that_went_away_or_was_changed_is_named(samples):
     samples[5].path.unlink()
     with pytest.raises(BadData, match=r"5\.png can no longer be opened"):
         list(batches(samples, (8, 8), 4))
+    for changed in (b"broken", samples[6].path.read_bytes()):
+        samples[5].path.write_bytes(changed)
+        with pytest.raises(BadData, match=r"5\.png was changed since the data set was read"):
+            load_batch(samples, (8, 8))
+    samples[5].sha256 = content_hash(b"broken")
     samples[5].path.write_bytes(b"broken")
     with pytest.raises(BadData, match=r"5\.png can no longer be read"):
         load_batch(samples, (8, 8))
