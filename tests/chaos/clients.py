@@ -2,6 +2,7 @@
 
 import resource
 import socket
+import threading
 import time
 from contextlib import ExitStack, suppress
 
@@ -32,20 +33,25 @@ def links(live: Live) -> int:
     return found
 
 
-def slow_senders(live: Live, body: bytes, many: int, seconds: float) -> Row:
-    """So many uploads that come a byte at a time."""
+def slow_senders(live: Live, body: bytes, many: int, seconds: float, cut_off: bool = False) -> Row:
+    """So many requests that come a byte at a time; with ``cut_off``, each must be let go within that time."""
     port, whole_request = port_of(live), request(port_of(live), body)
     with ExitStack() as stack, Traffic(port, body) as traffic:
         fault = time.monotonic()
         slow = [stack.enter_context(connect(port)) for _ in range(many)]
+        going = set(slow)
         for place in range(int(seconds * 4)):
-            for link in slow:
-                with suppress(OSError):
+            for link in list(going):
+                try:
                     link.sendall(whole_request[place : place + 1])
+                except OSError:
+                    going.remove(link)
             time.sleep(0.25)
         lost = traffic.lost(fault)
     took = until(lambda: whole(live, 2))
-    return Row(f"{many} clients that send slowly", len(traffic.sent) + many, lost, None, lost == 0 and took is not None)
+    held = lost == 0 and took is not None and not (cut_off and going)
+    note = f"{many - len(going)} let go" if cut_off else ""
+    return Row(f"{many} clients that send slowly", len(traffic.sent) + many, lost, None, held, note)
 
 
 def slow_readers(live: Live, body: bytes, many: int, timeout: float) -> Row:
@@ -81,6 +87,65 @@ def leavers(live: Live, body: bytes, many: int) -> Row:
         lost = traffic.lost(fault)
     errors = live.client.get("/metrics").text.count('status="500"')
     return Row(f"{many} clients that leave mid-upload", len(traffic.sent) + many, lost, None, lost == 0 and not errors)
+
+
+def large_bodies(live: Live, body: bytes, many: int, size: int, bound: int) -> Row:
+    """So many uploads of ``size`` bytes, each all but its end: what the workers hold of them stays within a bound.
+
+    ``bound`` is that of one worker, in bytes. Small pictures are answered meanwhile, and whoever is refused is told
+    when to come back.
+    """
+    port, crew = port_of(live), workers(live)
+    ask = request(port, b"\xff" * size)
+    before = sum(worker.memory_info().rss for worker in crew)
+    most, replies, ended = 0, [], threading.Event()
+
+    def watch() -> None:
+        nonlocal most
+        while not ended.wait(0.05):
+            most = max(most, sum(worker.memory_info().rss for worker in crew))
+
+    def send(link: socket.socket) -> None:
+        with suppress(OSError):
+            link.settimeout(60)
+            link.sendall(memoryview(ask)[:-1000])
+        with suppress(OSError):
+            replies.append(link.recv(4096).decode("latin-1"))
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    with ExitStack() as stack, Traffic(port, body) as traffic:
+        fault = time.monotonic()
+        links = [stack.enter_context(connect(port)) for _ in range(many)]
+        senders = [threading.Thread(target=send, args=(link,)) for link in links]
+        for sender in senders:
+            sender.start()
+        for sender in senders:
+            sender.join()
+        lost = traffic.lost(fault)
+    ended.set()
+    watcher.join()
+    refused = [reply for reply in replies if reply.startswith("HTTP/1.1 503")]
+    told = all("retry-after: " in reply.lower() for reply in refused)
+    late = sum(reply.startswith("HTTP/1.1 504") for reply in replies)
+    silent = many - len(refused) - late
+    grown = most - before
+    allowed = len(crew) * (bound + size) + 100_000_000
+    note = (
+        f"{len(refused)} got 503 and {late} 504; {many * size // 1_000_000:,} MB sent, "
+        f"memory +{grown // 1_000_000} MB of {allowed // 1_000_000} MB allowed"
+    )
+    held = (
+        not lost and not silent and told and refused and grown <= allowed and until(lambda: whole(live, 2)) is not None
+    )
+    return Row(
+        f"{many} uploads of {size // 1_000_000} MB that never end",
+        len(traffic.sent) + many,
+        lost + silent,
+        None,
+        bool(held),
+        note,
+    )
 
 
 def no_descriptors(live: Live, body: bytes, many: int) -> Row:

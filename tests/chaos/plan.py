@@ -1,12 +1,13 @@
 """What is done, in order: the full form for ``make chaos``, the short one for the tests."""
 
+import os
 import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 from models import store
-from tests.chaos import clients, hostility, isolation, overload, processes, stores
+from tests.chaos import clients, clock, hostility, isolation, learning, overload, processes, stores
 from tests.chaos.row import Row
 from tests.e2e import live as server
 from tests.e2e.conftest import make_model
@@ -15,6 +16,7 @@ from tests.images import jpeg
 MODEL = "steady"
 HEAVY = "heavy"
 TIMEOUT = 5.0
+HANG = 10.0
 QUEUE = 64
 BODY = jpeg(80, 80, seed=1)
 
@@ -31,6 +33,7 @@ def serving(**settings: str) -> Iterator[server.Live]:
         "CATSEYE_RELOAD_SECONDS": "0.25",
         "CATSEYE_TIMEOUT": str(TIMEOUT),
         "CATSEYE_DRAIN_SECONDS": "1",
+        "CATSEYE_HANG_SECONDS": str(HANG),
         "CATSEYE_ACCESS_LOG": "false",
     }
     live = server.start(store.store_home(), command="catseye", **defaults | settings)
@@ -62,13 +65,15 @@ def full() -> dict[str, Fault]:
     return {
         "killed": lambda live: processes.killed(live, BODY, 5),
         "stopped": lambda live: processes.stopped(live, BODY, 4),
+        "stood_still": lambda live: processes.stood_still(live, BODY, HANG),
         "corrupted": lambda live: stores.corrupted(live, BODY),
         "deleted": lambda live: stores.deleted(live, BODY),
         "corrupted_and_killed": lambda live: stores.corrupted_and_killed(live, BODY),
         "architecture": lambda live: stores.other_architecture(live, BODY),
+        "away": lambda live: stores.away(live, BODY),
         "unreadable": lambda live: stores.unreadable(live, BODY),
         "disk": lambda live: stores.disk_full(live, BODY, 8),
-        "senders": lambda live: clients.slow_senders(live, BODY, 300, 4),
+        "senders": lambda live: clients.slow_senders(live, BODY, 300, TIMEOUT + 5, cut_off=True),
         "readers": lambda live: clients.slow_readers(live, BODY, 200, TIMEOUT),
         "leavers": lambda live: clients.leavers(live, BODY, 300),
         "descriptors": lambda live: clients.no_descriptors(live, BODY, 300),
@@ -81,12 +86,16 @@ def full() -> dict[str, Fault]:
 def alone() -> dict[str, Callable[[], list[Row]]]:
     """What needs no server, or one of its own."""
     return {
+        "bodies": _bodies,
+        "orphans": _orphans,
+        "clock": _clock,
         "overload": _overload,
         "items": lambda: [isolation.in_process(1_000_000)],
         "openvino": lambda: [isolation.poison(store.get(MODEL), "openvino", 2_000)],
         "tensorflow": lambda: [isolation.poison(store.get(MODEL), "tensorflow", 2_000)],
         "corpus": lambda: [hostility.corpus()],
-        "fuzz": lambda: [hostility.fuzzed(100_000)],
+        "fuzz": lambda: [hostility.fuzzed(100_000, os.cpu_count() or 1)],
+        "training": learning.faults,
         "guided": lambda: [hostility.guided(50_000)],
     }
 
@@ -109,3 +118,27 @@ def _overload() -> list[Row]:
     with serving(**settings, CATSEYE_DEFAULT_MODEL=HEAVY) as live:
         time.sleep(1)
         return overload.overload(live, BODY, queue=QUEUE, seconds=8)
+
+
+def _bodies() -> list[Row]:
+    make_model(MODEL, backbone="cnn", size=32, seed=1)
+    with serving(CATSEYE_MAX_BODY_MB="31", CATSEYE_MAX_BODIES_MB="128") as live:
+        return [clients.large_bodies(live, BODY, 100, 30_000_000, 128_000_000)]
+
+
+def _orphans() -> list[Row]:
+    make_model(MODEL, backbone="cnn", size=32, seed=1)
+    rows = []
+    for which in ("catseye serve", "bentoml serve"):
+        with serving() as live:
+            rows.append(processes.parent_killed(live, BODY, which))
+    return rows
+
+
+def _clock() -> list[Row]:
+    if not clock.LIBRARIES:
+        return [Row("wall clock set while it serves", 0, 0, None, True, "not run: libfaketime is not installed")]
+    make_model(MODEL, backbone="cnn", size=32, seed=1)
+    own = clock.Clock()
+    with serving(CATSEYE_ACCESS_LOG="true", **own.settings) as live:
+        return [clock.jumps(live, own, BODY), clock.leaves(live, own, BODY)]

@@ -4,6 +4,7 @@ import os
 import signal
 import socket
 import time
+from collections.abc import Callable
 from contextlib import ExitStack
 
 import psutil
@@ -101,12 +102,81 @@ def stopped(live: Live, body: bytes, seconds: float) -> Row:
     )
 
 
-def told_to_leave(live: Live, body: bytes) -> Row:
-    """SIGTERM under load: what was taken is answered, what comes later is sent away in words."""
+def stood_still(live: Live, body: bytes, seconds: float) -> Row:
+    """A worker stands still for good; the watchdog, which waits for ``seconds``, has another take its place."""
+    with Traffic(port_of(live), body, timeout=seconds + 20) as traffic:
+        time.sleep(0.5)
+        victim = workers(live)[0]
+        fault = time.monotonic()
+        victim.suspend()
+        took = until(lambda: whole_without(live, 2, victim.pid), 90)
+        time.sleep(0.5)
+    lost = traffic.lost(fault, cuts=True)
+    return Row(
+        "worker stopped for good, of two",
+        len(traffic.sent),
+        lost,
+        took,
+        lost == 0 and took is not None,
+        traffic.kinds(fault),
+    )
+
+
+def whole_without(live: Live, many: int, pid: int) -> bool:
+    """As ``whole``, and one process is none of the workers any more."""
+    return pid not in {worker.pid for worker in workers(live)} and whole(live, many)
+
+
+def parent_killed(live: Live, body: bytes, which: str) -> Row:
+    """The process above the workers is killed: the others end by themselves, and the port is free for a new server.
+
+    ``which`` is ``catseye serve`` or ``bentoml serve``.
+    """
+    root = psutil.Process(live.process.pid)
+    tree = [root, *root.children(recursive=True)]
+    victim = root if which == "catseye serve" else workers(live)[0].parent() or root
+    with Traffic(port_of(live), body, timeout=5) as traffic:
+        time.sleep(0.5)
+        fault = time.monotonic()
+        victim.kill()
+        took = until(lambda: all(not _runs(process) for process in tree) and _free(port_of(live)))
+    lost = traffic.lost(fault, cuts=True) - sum(sent.status == -1 for sent in traffic.since(fault))
+    return Row(
+        f"{which} killed -9: nothing of it lives on",
+        len(traffic.sent),
+        lost,
+        took,
+        lost == 0 and took is not None,
+        traffic.kinds(fault),
+    )
+
+
+def _runs(process: psutil.Process) -> bool:
+    try:
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return False
+
+
+def _free(port: int) -> bool:
+    with socket.socket() as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(("127.0.0.1", port))
+    return True
+
+
+def told_to_leave(live: Live, body: bytes, meanwhile: Callable[[], object] | None = None) -> Row:
+    """SIGTERM under load: what was taken is answered, what comes later is sent away in words.
+
+    ``meanwhile`` is called half a second after the signal.
+    """
     with Traffic(port_of(live), body, pause=0.0) as traffic:
         time.sleep(0.5)
         fault = time.monotonic()
         os.kill(live.process.pid, signal.SIGTERM)
+        if meanwhile is not None:
+            time.sleep(0.5)
+            meanwhile()
         gone = until(lambda: live.process.poll() is not None)
         time.sleep(0.2)
     after = traffic.since(fault)

@@ -99,11 +99,34 @@ def corrupted(live: Live, body: bytes) -> Row:
 
 
 def deleted(live: Live, body: bytes) -> Row:
-    """The folder of the model that is served is removed."""
-    kept = _kept(live)
-    row = _under(live, body, "model deleted", lambda: shutil.rmtree(store.store_home() / "models" / live.model))
-    _put_back(live, kept)
-    return row
+    """The newest version is deleted: the one before answers, and requests never notice."""
+    before = version(live)
+    newest = make_model(live.model, backbone="cnn", size=32, seed=16)
+    until(lambda: version(live) == newest.version)
+    time.sleep(LOOKS)
+    row = _under(live, body, "newest version deleted", lambda: store.delete(newest.tag))
+    gone = live.client.get("/v1/models/" + live.model).text
+    held = row.held and version(live) == before and newest.version not in gone
+    return Row(row.fault, row.tries, row.lost, row.recovery, held)
+
+
+def away(live: Live, body: bytes) -> Row:
+    """The store is empty for a while, as a mount that is lost: nothing is forgotten."""
+    models = store.store_home() / "models"
+    aside = models.with_name("models-aside")
+
+    def damage() -> None:
+        models.rename(aside)
+        models.mkdir()
+
+    row = _under(live, body, "store empty, as a lost mount", damage)
+    lines = live.output().count("Bring it back")
+    models.rmdir()
+    aside.rename(models)
+    after = make_model(live.model, backbone="cnn", size=32, seed=17)
+    took = until(lambda: version(live) == after.version)
+    held = row.held and took is not None and lines == 2  # one of each worker
+    return Row(row.fault, row.tries, row.lost, took, held, "" if lines == 2 else f"{lines} lines in the log")
 
 
 def other_architecture(live: Live, body: bytes) -> Row:
@@ -135,11 +158,13 @@ def unreadable(live: Live, body: bytes) -> Row:
         models.symlink_to(models)
 
     row = _under(live, body, "store unreadable", damage)
+    lines = live.output().count("cannot be read")
     models.unlink()
     aside.rename(models)
     after = make_model(live.model, backbone="cnn", size=32, seed=15)
     took = until(lambda: version(live) == after.version)
-    return Row(row.fault, row.tries, row.lost, took, row.held and took is not None)
+    held = row.held and took is not None and lines == 2  # one of each worker
+    return Row(row.fault, row.tries, row.lost, took, held, "" if lines == 2 else f"{lines} lines in the log")
 
 
 def disk_full(live: Live, body: bytes, limits: int) -> Row:

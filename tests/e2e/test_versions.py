@@ -115,3 +115,35 @@ def test_a_canary_gets_its_share_and_the_same_requests_always(changing):
     assert 15 <= first.count(new) <= 45
     assert version_of(changing, f"?model=tried&version={new}") == new
     assert store.get("tried").version == new
+
+
+def test_a_deleted_version_is_served_no_more_and_no_request_notices(changing):
+    before = version_of(changing)
+    newest = make_model("steady", seed=9)
+    until(lambda: version_of(changing) == newest.version)
+    statuses, stop = [], threading.Event()
+
+    def load():
+        while not stop.is_set():
+            statuses.append(changing.client.post("/v1/classify", content=PHOTOGRAPH).status_code)
+
+    threads = [threading.Thread(target=load) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    store.delete(newest.tag)
+    until(lambda: newest.version not in changing.client.get("/v1/models").text)
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert set(statuses) == {200}
+    assert version_of(changing) == before
+    assert changing.client.post(f"/v1/classify?version={newest.version}", content=PHOTOGRAPH).status_code == 404
+
+
+def test_a_deleted_model_is_listed_no_more(changing):
+    added = make_model("passing", seed=10)
+    until(lambda: changing.client.get("/v1/models/passing").status_code == 200)
+    store.delete(added.tag)
+    until(lambda: changing.client.get("/v1/models/passing").status_code == 404)
+    assert "passing" not in changing.client.get("/v1/models").text
+    assert f'version="{added.version}"' in changing.client.get("/metrics").text  # its counts stay

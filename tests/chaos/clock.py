@@ -1,0 +1,84 @@
+"""The wall clock jumps while a server runs: libfaketime (Debian) gives all of its processes a clock of their own."""
+
+import json
+import tempfile
+import time
+from pathlib import Path
+
+from tests.chaos import processes
+from tests.chaos.processes import port_of, whole
+from tests.chaos.row import Row
+from tests.chaos.stores import version
+from tests.chaos.traffic import Traffic, until
+from tests.e2e.conftest import make_model
+from tests.e2e.live import Live
+
+LIBRARIES = tuple(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
+DAY = 86_400
+
+
+class Clock:
+    """The clock of a server that is started with ``settings``."""
+
+    def __init__(self) -> None:
+        self._file = Path(tempfile.mkdtemp(prefix="catseye-clock-")) / "offset"
+        self.set(0)
+
+    @property
+    def settings(self) -> dict[str, str]:
+        """Environment variables: the clock is read anew each time, and monotonic time is left alone."""
+        return {
+            "LD_PRELOAD": str(LIBRARIES[0]),
+            "FAKETIME_TIMESTAMP_FILE": str(self._file),
+            "FAKETIME_NO_CACHE": "1",
+            "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+            "DONT_FAKE_MONOTONIC": "1",
+            "NO_FAKE_STAT": "1",
+        }
+
+    def set(self, seconds: int) -> None:
+        """Be so far ahead of true time from now on."""
+        scratch = self._file.with_suffix(".new")
+        scratch.write_text(f"{seconds:+d}\n")
+        scratch.replace(self._file)
+
+
+def says(live: Live) -> float:
+    """What time the server thinks it is, by its log: seconds ahead of true time."""
+    live.client.get("/v1/models")
+    lines = [line for line in live.output().splitlines() if line.startswith('{"time"')]
+    return float(json.loads(lines[-1])["time"]) - time.time()
+
+
+def jumps(live: Live, clock: Clock, body: bytes) -> Row:
+    """A day ahead, a day back, and so on under load; new versions come meanwhile, and at the end SIGTERM does."""
+    seen = []
+    with Traffic(port_of(live), body) as traffic:
+        fault = time.monotonic()
+        for number, offset in enumerate((DAY, -DAY, 0, -DAY)):
+            clock.set(offset)
+            new = make_model(live.model, backbone="cnn", size=32, seed=30 + number)
+            took = until(lambda: version(live) == new.version)  # noqa: B023
+            seen.append(abs(says(live) - offset) < 60)
+            time.sleep(1)
+        lost = traffic.lost(fault)
+    held = lost == 0 and took is not None and all(seen) and until(lambda: whole(live, 2)) is not None
+    return Row(
+        "wall clock set a day ahead and back, 4 times",
+        len(traffic.sent),
+        lost,
+        took,
+        held,
+        "" if all(seen) else "the clock did not jump",
+    )
+
+
+def leaves(live: Live, clock: Clock, body: bytes) -> Row:
+    """SIGTERM, and the clock jumps a day back in the middle of the way out."""
+    clock.set(0)
+
+    def back() -> None:
+        clock.set(-DAY)
+
+    row = processes.told_to_leave(live, body, meanwhile=back)
+    return Row(f"{row.fault}, the clock set back meanwhile", row.tries, row.lost, row.recovery, row.held, row.note)
