@@ -10,6 +10,7 @@ needs (FastAPI, the decoders, the networks) is imported when a worker begins, no
 
 import logging
 import os
+import signal
 import sys
 import threading
 from functools import cache
@@ -84,10 +85,10 @@ class Catseye:
         from service.listener import drop_unread
         from service.lookout import Lookout
         from service.metrics import count_worker
-        from service.orphans import end_with_parent
+        from service.orphans import leave_with_parent
         from service.pipeline import Pipeline
 
-        end_with_parent()
+        leave_with_parent(drain)
         count_worker()
         drop_unread(settings.timeout)
         Laggards(settings.timeout).watch(AutoHTTPProtocol)
@@ -98,7 +99,8 @@ class Catseye:
         self._lookout = Lookout(self._pipeline.registry.refresh, settings.reload_seconds)
         if settings.reload_seconds:
             self._lookout.begin()
-        begin_beating()
+        if not begin_beating():
+            os.kill(os.getpid(), signal.SIGTERM)  # the server ended while this worker was on its way
 
     def __is_ready__(self) -> bool:
         """Whether a model is loaded and warm, and the server is not on its way out."""

@@ -22,7 +22,7 @@ class Body:
         self._bodies, self.stop, self.length, self.ends = bodies, stop, length, ends
         self.size = 0
         self.refusal: Overloaded | None = None
-        """Why it had to go, if it had to."""
+        """Why it had to give way, if it had to."""
 
     def add(self, more: int) -> None:
         """Hold so many bytes more; ``Overloaded`` where there is no room."""
@@ -47,9 +47,7 @@ class Bodies:
         self.held = 0
 
     def grow(self, body: Body, more: int) -> None:
-        """Hold more of one of them; raises what it is refused with."""
-        if body.refusal is not None:
-            raise body.refusal
+        """Hold more of one of them; ``Overloaded`` where it is itself the one that has to go."""
         if not body.size:
             self._all.add(body)
             self.arriving.add(body)
@@ -57,10 +55,12 @@ class Bodies:
         self.held += more
         while self.held > self._most:
             largest = max(self.arriving, key=lambda each: each.size, default=body)
-            largest.refusal = self._refusal(largest)
+            refusal = self._refusal(largest)
             self.release(largest)
             if largest is body:
-                raise largest.refusal
+                # Not kept: by its traceback it would hold the bytes until the garbage collector comes.
+                raise refusal
+            largest.refusal = refusal
             largest.stop()
 
     def release(self, body: Body) -> None:

@@ -8,8 +8,11 @@ catches the signal, writes the file named here, waits, and only then passes the 
 import os
 import time
 from pathlib import Path
+from typing import Final
 
 VARIABLE = "CATSEYE_DRAIN_FILE"
+REFUSING_SECONDS: Final = 0.5
+"""How long new work is answered 503 before the listening socket goes quiet."""
 _LOOK_SECONDS = 0.1
 
 
@@ -33,13 +36,17 @@ class Drain:
 
     def begin(self, seconds: float) -> None:
         """Be unready from now on and closed in so many seconds."""
-        if self._path is None:
-            self._closes = time.monotonic() + seconds
-            return
-        scratch = self._path.with_suffix(".new")
-        scratch.write_text(str(time.monotonic() + seconds))
-        scratch.replace(self._path)
-        self._looked = 0.0
+        closes = time.monotonic() + seconds
+        if self._path is not None:
+            scratch = self._path.with_suffix(f".{os.getpid()}")
+            try:
+                scratch.write_text(str(closes))
+                scratch.replace(self._path)
+            except OSError:  # the others cannot be told: the disk is full, or the folder is gone
+                self._closes = closes
+            self._looked = 0.0
+        else:
+            self._closes = closes
 
     def _deadline(self) -> float | None:
         now = time.monotonic()

@@ -90,6 +90,9 @@ class Edge:
                 await self._pass(scope, exchange)
             else:
                 await exchange.refuse(refusal)
+            if exchange.body is not None:
+                exchange.body.close()
+            await exchange.end()
         finally:
             IN_FLIGHT.dec()
             if exchange.body is not None:
@@ -100,6 +103,7 @@ class Edge:
 
     async def _pass(self, scope: Scope, exchange: "_Exchange") -> None:
         """Let the request in, until its deadline: a body that never ends must not hold a place for ever."""
+        refusal: CatseyeError | None = None
         try:
             ends = deadline.begin(self._timeout, exchange.headers.get(deadline.HEADER))
             async with asyncio.timeout(ends - time.monotonic() + _GRACE_SECONDS) as limit:
@@ -109,12 +113,15 @@ class Edge:
         except CatseyeError as error:
             if exchange.started:
                 raise
-            await exchange.refuse(error)
+            # Without what it was raised from, which would hold the body until the reply has been taken.
+            refusal = error.with_traceback(None)
         except TimeoutError:
             if exchange.started:
                 raise
             late = TimedOut("The answer was not ready within the time limit. Try again later, or send less at once.")
-            await exchange.refuse((exchange.body.refusal if exchange.body else None) or late)
+            refusal = (exchange.body.refusal if exchange.body else None) or late
+        if refusal is not None:
+            await exchange.refuse(refusal)
 
     def _refusal(self, scope: Scope, exchange: "_Exchange") -> CatseyeError | None:
         """Why the request is not let in."""
@@ -196,9 +203,7 @@ class _Exchange:
         elif message["type"] == "http.response.body":
             self._written += len(message.get("body", b""))
             if self._abandoned and not message.get("more_body"):
-                await self._send({**message, "more_body": True})
-                await self._linger()
-                message = {"type": "http.response.body", "body": b""}
+                message = {**message, "more_body": True}  # ``end`` is the end
         await self._send(message)
 
     async def refuse(self, error: CatseyeError) -> None:
@@ -213,11 +218,17 @@ class _Exchange:
             "Send a smaller or more compressed image, or fewer at once."
         )
 
-    async def _linger(self) -> None:
-        """Read on for a while after a reply that came before the body's end.
+    async def end(self) -> None:
+        """After a reply that came before the body's end, read on for a while, then close.
 
-        A client that still sends would otherwise lose it to a reset; one that sends for ever would keep its connection.
+        A client that still sends would otherwise lose the reply to a reset; one that sends for ever would keep its
+        connection. Not before here, where nobody holds any more what has come of the body.
         """
+        if self._abandoned and self.started:
+            await self._linger()
+            await self._send({"type": "http.response.body", "body": b""})
+
+    async def _linger(self) -> None:
         left = _LINGER_BYTES
         with anyio.move_on_after(_LINGER_SECONDS):
             while left > 0:

@@ -1,6 +1,7 @@
 """A worker's signs of life: its event loop writes its process id into the pipe of ``service.watchdog``."""
 
 import asyncio
+import errno
 import os
 import struct
 from contextlib import suppress
@@ -26,8 +27,11 @@ class Heart:
         asyncio.get_running_loop().call_later(_SECONDS, self.beat)
 
 
-def begin_beating() -> None:
-    """Give signs of life from now on, where ``catseye serve`` waits for them."""
+def begin_beating() -> bool:
+    """Give signs of life from now on, where ``catseye serve`` waits for them; False where it did and is gone."""
     if named := os.environ.get(VARIABLE):
-        with suppress(OSError):  # who would have read them is gone
+        try:
             Heart(Path(named)).beat()
+        except OSError as error:
+            return error.errno not in (errno.ENXIO, errno.ENOENT)  # no reader, or no pipe any more
+    return True

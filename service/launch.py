@@ -21,15 +21,13 @@ from typing import Final
 from models.errors import BadParameter
 from models.store import store_home
 from service import heartbeat
-from service.drain import VARIABLE, Drain
+from service.drain import REFUSING_SECONDS, VARIABLE, Drain
 from service.orphans import for_a_child
 from service.settings import Settings
 from service.watchdog import Watchdog
 
 TARGET: Final = "service.app:Catseye"
 _ROOT: Final = Path(__file__).parents[1]
-_REFUSING_SECONDS: Final = 0.5
-"""How long new work is answered 503 before the listening socket goes quiet."""
 
 
 def check_free(host: str, port: int) -> None:
@@ -68,10 +66,8 @@ def serve(host: str, port: int, settings: Settings, meanwhile: Callable[[], obje
         drain_file = Path(folder) / "drain"
         environment = {"BENTOML_DO_NOT_TRACK": "True", **os.environ, VARIABLE: str(drain_file)}
         environment["BENTOML_HOME"] = str(private_home(Path(folder)))
-        watchdog = None
-        if settings.hang_seconds:
-            watchdog = Watchdog(Path(folder) / "heartbeats", settings.hang_seconds)
-            environment[heartbeat.VARIABLE] = str(Path(folder) / "heartbeats")
+        watchdog = Watchdog(Path(folder) / "heartbeats", settings.hang_seconds)
+        environment[heartbeat.VARIABLE] = str(Path(folder) / "heartbeats")
         exit_ = _Exit(Drain(drain_file), settings.drain_seconds)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, exit_.begin)
@@ -80,13 +76,13 @@ def serve(host: str, port: int, settings: Settings, meanwhile: Callable[[], obje
             command(host, port, settings), env=environment, start_new_session=True, preexec_fn=for_a_child()
         )
         exit_.attach(child)
-        if watchdog is not None:
-            watchdog.begin()
+        watchdog.begin()
         if meanwhile is not None:
             meanwhile()
         code = child.wait()
-        if watchdog is not None:
-            watchdog.end()
+        # A supervisor that was killed leaves workers behind, who leave by themselves and need the folder until then.
+        watchdog.wait_for_workers(settings.timeout + 5)
+        watchdog.end()
         return 0 if exit_.asked and code in (0, -signal.SIGTERM) else code
 
 
@@ -129,7 +125,7 @@ class _Exit:
             self._pass_on()
             return
         self._drain.begin(wait)
-        timer = threading.Timer(wait + _REFUSING_SECONDS, self._pass_on)
+        timer = threading.Timer(wait + REFUSING_SECONDS, self._pass_on)
         timer.daemon = True
         timer.start()
 

@@ -7,10 +7,12 @@ the whole machine slept, or everything was stopped, everybody goes on together.
 """
 
 import logging
+import math
 import os
 import select
 import signal
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 from typing import Final
@@ -23,15 +25,19 @@ logger = logging.getLogger("catseye")
 
 
 class Watchdog:
-    """Kills workers that have been silent for ``seconds`` after they gave signs of life; makes the pipe for these."""
+    """Kills workers that have been silent for ``seconds`` (0 for never) after they gave signs of life.
+
+    These come through the named pipe ``pipe``, which it makes.
+    """
 
     def __init__(self, pipe: Path, seconds: float) -> None:
         os.mkfifo(pipe, 0o600)
         # For both, or it would end with the first worker that closes it.
         self._pipe = os.open(pipe, os.O_RDWR | os.O_NONBLOCK)
-        self._most = max(2, round(seconds / _LOOK_SECONDS))
+        self._most = max(2, round(seconds / _LOOK_SECONDS)) if seconds else math.inf
         self._workers: dict[int, _Worker] = {}
         self._ended = threading.Event()
+        self._lock = threading.Lock()
 
     def begin(self) -> None:
         """Watch from now on, in a thread of its own."""
@@ -41,14 +47,33 @@ class Watchdog:
         """Watch no more."""
         self._ended.set()
 
+    def wait_for_workers(self, seconds: float) -> bool:
+        """Until every worker has ended, so many seconds at most; whether they have."""
+        until = time.monotonic() + seconds
+        while (left := self._alive()) and time.monotonic() < until:
+            time.sleep(0.05)
+        return not left
+
+    def _alive(self) -> bool:
+        with self._lock:
+            self._hear()
+            return not all(worker.ended() for worker in self._workers.values())
+
     def look(self) -> list[int]:
         """Look once; gives the ids of the processes that it killed."""
+        with self._lock:
+            return self._look()
+
+    def _hear(self) -> None:
         for pid in self._beats():
             if pid in self._workers:
                 self._workers[pid].silent = -1
             else:
                 with suppress(ProcessLookupError):  # it has ended since
                     self._workers[pid] = _Worker(pid)
+
+    def _look(self) -> list[int]:
+        self._hear()
         killed = []
         for worker in list(self._workers.values()):
             worker.silent += 1

@@ -4,13 +4,13 @@ import os
 import signal
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 
 import psutil
 
 from tests.chaos.row import Row
-from tests.chaos.traffic import Traffic, until
+from tests.chaos.traffic import Sent, Traffic, until
 from tests.e2e.live import Live
 
 
@@ -136,11 +136,12 @@ def parent_killed(live: Live, body: bytes, which: str) -> Row:
     tree = [root, *root.children(recursive=True)]
     victim = root if which == "catseye serve" else workers(live)[0].parent() or root
     with Traffic(port_of(live), body, timeout=5) as traffic:
-        time.sleep(0.5)
+        until(lambda: whole(live, 2))
         fault = time.monotonic()
         victim.kill()
         took = until(lambda: all(not _runs(process) for process in tree) and _free(port_of(live)))
-    lost = traffic.lost(fault, cuts=True) - sum(sent.status == -1 for sent in traffic.since(fault))
+        time.sleep(0.2)
+    lost = _unanswered(traffic.since(fault))
     return Row(
         f"{which} killed -9: nothing of it lives on",
         len(traffic.sent),
@@ -149,6 +150,15 @@ def parent_killed(live: Live, body: bytes, which: str) -> Row:
         lost == 0 and took is not None,
         traffic.kinds(fault),
     )
+
+
+def _unanswered(sent: Sequence[Sent]) -> int:
+    """How many were let in and got no answer, or none that says when to come back.
+
+    Who finds the door closed has lost nothing.
+    """
+    lost = sum(one.status not in (200, 503, -1) for one in sent)
+    return lost + sum(one.status == 503 and not one.retry_after.isdigit() for one in sent)
 
 
 def _runs(process: psutil.Process) -> bool:
@@ -180,9 +190,7 @@ def told_to_leave(live: Live, body: bytes, meanwhile: Callable[[], object] | Non
         gone = until(lambda: live.process.poll() is not None)
         time.sleep(0.2)
     after = traffic.since(fault)
-    # Who finds the door closed has lost nothing; who was let in must get an answer.
-    lost = sum(sent.status not in (200, 503, -1) for sent in after)
-    lost += sum(sent.status == 503 and not sent.retry_after.isdigit() for sent in after)
+    lost = _unanswered(after)
     answered = sum(sent.status == 200 for sent in after)
     code = live.process.poll()
     note = f"{answered:,} answered after the signal, exit {code}; {traffic.kinds(fault)}"

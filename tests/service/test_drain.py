@@ -24,3 +24,10 @@ def test_a_half_written_or_missing_file_is_no_end(tmp_path):
     assert not Drain(tmp_path / "none").draining()
     (tmp_path / "odd").write_text("soon")
     assert not Drain(tmp_path / "odd").draining()
+
+
+def test_who_cannot_tell_the_others_ends_all_the_same(tmp_path):
+    drain = Drain(tmp_path / "gone" / "drain")
+    drain.begin(0)
+    assert drain.draining()
+    assert drain.closed()

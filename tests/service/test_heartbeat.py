@@ -39,7 +39,10 @@ def test_the_heart_beats_while_the_loop_turns_and_not_while_it_is_held(pipe):
     assert set(asyncio.run(turn())) == {os.getpid()}
 
 
-def test_nobody_needs_to_listen(tmp_path, monkeypatch):
-    begin_beating()
+def test_nobody_needs_to_listen_but_who_did_and_is_gone_is_missed(tmp_path, monkeypatch):
+    assert begin_beating()
     monkeypatch.setenv(VARIABLE, str(tmp_path / "none"))
-    begin_beating()
+    assert not begin_beating()
+    os.mkfifo(tmp_path / "unread")
+    monkeypatch.setenv(VARIABLE, str(tmp_path / "unread"))
+    assert not begin_beating()

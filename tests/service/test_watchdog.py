@@ -82,3 +82,23 @@ def test_it_looks_by_itself(watchdog, worker):
     worker.send_signal(signal.SIGSTOP)
     assert worker.wait(120) == -signal.SIGKILL
     watchdog.end()
+
+
+def test_it_can_be_told_never_to_kill(tmp_path):
+    patient = Watchdog(tmp_path / "heartbeats", seconds=0)
+    with subprocess.Popen(
+        [sys.executable, "-c", BEATS],
+        env={**os.environ, VARIABLE: str(tmp_path / "heartbeats")},
+        stdout=subprocess.PIPE,
+    ) as process:
+        process.stdout.readline()
+        assert look(patient, 100) == []
+        assert process.poll() is None
+        process.kill()
+
+
+def test_it_waits_until_the_workers_have_ended(watchdog, worker):
+    look(watchdog, 1)
+    assert not watchdog.wait_for_workers(0.1)
+    worker.kill()
+    assert watchdog.wait_for_workers(60)
