@@ -26,7 +26,8 @@ from pathlib import Path
 
 import numpy as np
 
-from training.config import TrainSettings, catseye_home, quiet_tensorflow
+from models.environment import before_tensorflow
+from training.config import TrainSettings, catseye_home
 from training.elpv import CAVEAT, LICENCE, TEST_CELLS, fetch_cells, write_table
 
 SEEDS = (11, 23, 37, 53, 71)
@@ -130,7 +131,7 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many of the five to run")
     parser.add_argument("--ways", nargs="+", choices=WAYS, default=list(WAYS), help="which ways to run")
     options = parser.parse_args()
-    quiet_tensorflow()
+    before_tensorflow()
     data, rows = table(), known()
     for seed in SEEDS[: options.seeds]:
         missing = [way for way in options.ways if not any(row["way"] == way and row["seed"] == seed for row in rows)]

@@ -1,12 +1,14 @@
 """catseye's two phases beside plain ``model.fit`` on a frozen base: seconds for ten epochs, and accuracy.
 
-    python -m benchmarks.training [--images 400] [--epochs 10] [--size 224] [--rounds 1]
+    python -m benchmarks.training [--images 400] [--epochs 10] [--size 224] [--phases head most] [--fit-onednn]
 
 The same MobileNetV2 with the same weights (the dog weights), the same ELPV cells with the same split, the same
 head, rate and batch size. ``model.fit`` decodes once and runs the whole network at every step, its base frozen;
 catseye computes the frozen part once, through OpenVINO, and trains what is left on it. Its time counts that
 computing (the cache is empty at the start), the network's compilation and all epochs; the decoding of
-``model.fit`` counts too. Both sides are timed in one run, one after the other, since machines are noisy.
+``model.fit`` counts too. Both sides are timed in one run, one after the other, since machines are noisy, each in
+a process of its own: ``model.fit`` with TensorFlow as it comes (or with oneDNN, as this project sets it, by
+``--fit-onednn``), catseye as it trains.
 """
 
 import argparse
@@ -14,17 +16,19 @@ import os
 import tempfile
 import time
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 
 import keras
 import numpy as np
 
 from models.classifier import Classifier, HeadSpec, build_classifier
+from models.environment import before_tensorflow
 from models.freezing import Freeze, apply_freeze
 from models.weights import load_weights
 from training.checkpoint import Checkpoint
-from training.config import quiet_tensorflow
 from training.cut import cut_at_embedding, cut_where_training_begins
 from training.dataset import Dataset, labels_of, load_batch, targets_of
 from training.elpv import fetch_cells
@@ -33,7 +37,11 @@ from training.feeding import ActivationSource, Batches
 from training.fit import Schedule, StandardHead, fit
 
 BATCH = 32
-HEAD_RATE, TOP_RATE = 1e-3, 2e-5
+PHASES: dict[Freeze, tuple[str, float]] = {
+    "head": ("phase 1, new head", 1e-3),
+    "most": ("phase 2, top of the base", 2e-5),
+}
+"""By how much is frozen: title and learning rate."""
 
 
 @dataclass(frozen=True)
@@ -118,23 +126,21 @@ def main() -> None:
     parser.add_argument("--images", type=int, default=400)
     parser.add_argument("--epochs", type=int, default=10)
     parser.add_argument("--size", type=int, default=224)
+    parser.add_argument("--phases", nargs="+", choices=list(PHASES), default=list(PHASES))
+    parser.add_argument("--fit-onednn", action="store_true", help="let model.fit compute with oneDNN too")
     options = parser.parse_args()
-    quiet_tensorflow()
     data = cells(options.images)
     classifier = network(options.size)
     features = classifier.feature_model().predict(load_batch(data.train, (options.size,) * 2), verbose=0)
     scale = features.mean(0), features.std(0)
     print(f"{len(data.train)} training and {len(data.test)} test cells, {options.epochs} epochs, {options.size} px")
     print(f"{'':24}{'model.fit':>12}{'catseye':>10}{'ratio':>8}   accuracy (fit, catseye)")
-    phases: list[tuple[str, Freeze, float]] = [
-        ("phase 1, new head", "head", HEAD_RATE),
-        ("phase 2, top of the base", "most", TOP_RATE),
-    ]
-    for title, freeze, rate in phases:
-        results = []
-        for way in (plain, cached):
-            results.append(_alone(way, data, options.size, options.epochs, freeze, rate, scale))
-        slow, fast = results
+    for freeze in options.phases:
+        title, rate = PHASES[freeze]
+        slow, fast = (
+            _alone(way, onednn, data, options.size, options.epochs, freeze, rate, scale)
+            for way, onednn in ((plain, options.fit_onednn), (cached, True))
+        )
         print(
             f"{title:24}{slow.seconds:10.1f} s{fast.seconds:8.1f} s{slow.seconds / fast.seconds:7.1f}x"
             f"   {slow.accuracy:.1%}, {fast.accuracy:.1%}",
@@ -142,15 +148,19 @@ def main() -> None:
         )
 
 
-def _alone(way: Callable[..., Result], *arguments: object) -> Result:
-    """Run one way over an empty cache."""
+def _alone(way: Callable[..., Result], onednn: bool, *arguments: object) -> Result:
+    """Run one way over an empty cache, in a process that starts TensorFlow anew."""
     home = os.environ.get("CATSEYE_HOME", ".catseye")
     with tempfile.TemporaryDirectory(prefix="catseye-bench-") as folder:
         # Weights that were fetched already are used again; features are not.
         (Path(folder) / "weights").symlink_to(Path(home).absolute() / "weights")
         os.environ["CATSEYE_HOME"] = folder
+        os.environ.pop("TF_ENABLE_ONEDNN_OPTS", None)
+        if onednn:
+            before_tensorflow()
         try:
-            return way(*arguments)
+            with ProcessPoolExecutor(1, get_context("spawn")) as process:
+                return process.submit(way, *arguments).result()
         finally:
             os.environ["CATSEYE_HOME"] = home
 

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from models.activation import class_activation, softmax
 from models.card import Card, Precision
+from models.environment import before_tensorflow
 from models.errors import BadParameter, StoreError, UnknownLayer
 from models.store import StoredModel
 
@@ -59,8 +60,9 @@ def open_runtime(
     """Load a model, check its files against the card, and run it once.
 
     ``precision`` is by default what the card says for OpenVINO, float32 for TensorFlow. ``streams`` (runs at
-    once) and ``threads`` (processor cores) are by default the runtime's own choice after ``hint``; TensorFlow
-    has no streams. Raises ``StoreError`` naming a file that is missing, corrupt or of another network.
+    once) and ``threads`` (processor cores, for TensorFlow those of one run) are by default the runtime's own choice
+    after ``hint``; TensorFlow has no streams. Raises ``StoreError`` naming a file that is missing, corrupt or of
+    another network.
     """
     for name, value in (("streams", streams), ("threads", threads)):
         if value is not None and value < 1:
@@ -68,6 +70,7 @@ def open_runtime(
     if kind == "tensorflow":
         if precision not in (None, "float32"):
             raise BadParameter(f"TensorFlow runs float32, not {precision}. Use openvino, or leave precision out.")
+        before_tensorflow()
         from models.runtime_tensorflow import TensorflowRuntime
 
         return TensorflowRuntime(model, threads=threads)

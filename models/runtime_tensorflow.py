@@ -78,6 +78,8 @@ class TensorflowRuntime:
 
 
 def _set_threads(threads: int) -> None:
+    if tf.config.threading.get_intra_op_parallelism_threads() == threads:
+        return
     try:
         tf.config.threading.set_intra_op_parallelism_threads(threads)
     except RuntimeError:

@@ -44,9 +44,10 @@ class Settings(BaseSettings):
     threads: int | None = Field(default=None, ge=1, le=256)
     """Threads of a worker that decode and infer; by default as measured, else two for each processor."""
     streams: int | None = Field(default=None, ge=1, le=256)
-    """Inferences at once in OpenVINO; by default as measured, else one for each processor."""
+    """Runs of a network at once, among which TensorFlow divides the processors; by default as measured, else one for
+    each processor."""
     batch: int | None = Field(default=None, ge=1, le=256)
-    """Most images in one run of a network; by default as measured, else 8 for TensorFlow and 1 for OpenVINO."""
+    """Most images in one run of a network; by default as measured, else 4 for TensorFlow and 1 for OpenVINO."""
     batch_wait_ms: float | None = Field(default=None, ge=0, le=1000)
     """Longest that a batch which is not full waits for images that are on their way; by default as measured, else 2."""
     tune_seconds: float = Field(default=2.0, ge=0, le=60)

@@ -6,6 +6,8 @@ import shutil
 import tempfile
 from pathlib import Path
 
+from models.environment import before_tensorflow
+
 # pytest's own folders stay where they were, so that those of a failed test can be looked at.
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", tempfile.gettempdir())
 _home = Path(tempfile.mkdtemp(prefix="catseye-tests-"))
@@ -15,4 +17,4 @@ os.environ["TMPDIR"] = tempfile.tempdir = str(_home)
 os.environ["BENTOML_HOME"] = str(_home / "bentoml")
 os.environ["CATSEYE_HOME"] = str(_home / "catseye")
 os.environ["BENTOML_DO_NOT_TRACK"] = "True"
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+before_tensorflow()

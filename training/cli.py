@@ -10,8 +10,9 @@ from rich.table import Table
 
 from models import store
 from models.backbones import list_backbones
+from models.environment import before_tensorflow
 from models.errors import BadParameter, CatseyeError
-from training.config import Depths, Freeze, Int8, Mirror, TrainSettings, quiet_tensorflow
+from training.config import Depths, Freeze, Int8, Mirror, TrainSettings
 from training.progress import console
 
 app = typer.Typer(no_args_is_help=True, help="Train classifiers and look after them.")
@@ -95,7 +96,7 @@ def train(
             int8_drop=int8_drop,
             allow_unreadable=allow_unreadable,
         )
-        quiet_tensorflow()
+        before_tensorflow()
         from training.distribution import workers_here
         from training.train import assist
         from training.train import train as run
@@ -235,7 +236,7 @@ def distill(
 ) -> None:
     """Train a fast student on a stored classifier's answers, and say what that gained."""
     with plain_errors():
-        quiet_tensorflow()
+        before_tensorflow()
         from training.distillation import StudentSettings
         from training.distillation import distill as run
 
@@ -279,7 +280,7 @@ def compare(
             epochs=epochs,
             seed=seed,
         )
-        quiet_tensorflow()
+        before_tensorflow()
         from training.comparison import compare as run
 
         run(data, settings)

@@ -116,10 +116,5 @@ def catseye_home() -> Path:
     return Path(os.environ.get("CATSEYE_HOME") or DEFAULT_HOME).absolute()
 
 
-def quiet_tensorflow() -> None:
-    """Keep TensorFlow, once it is imported, from remarks about processors; a user's own setting stays."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-
-
 def _option(key: str) -> str:
     return "--" + key.replace("_", "-")

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from models import store
+from models.environment import before_tensorflow
 from models.errors import BadData, CatseyeError
 from models.store import StoredModel
-from training.config import TrainSettings, catseye_home, quiet_tensorflow
+from training.config import TrainSettings, catseye_home
 from training.elpv import CAVEAT, LICENCE, TEST_CELLS, Cell, fetch_cells, write_table
 from training.progress import console
 from training.summary import show
@@ -34,7 +35,7 @@ _SURE = {0.0: 0.02, 1 / 3: 0.25, 2 / 3: 0.75, 1.0: 0.98}
 
 def main() -> int:
     """Make sure that the demo's classifier is in the store; the process's exit status."""
-    quiet_tensorflow()
+    before_tensorflow()
     try:
         stored = existing() or train_demo()
     except CatseyeError as error:

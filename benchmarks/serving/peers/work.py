@@ -57,6 +57,9 @@ def _keras() -> Callable[[Any], Any]:
     import keras
     import tensorflow as tf
 
+    if WORKERS > 1 or (THREADS > 1 and BATCH == 1):
+        # Runs side by side: each one core, or they would run on each other's.
+        tf.config.threading.set_intra_op_parallelism_threads(1)
     model = keras.saving.load_model(FOLDER / "model.keras", compile=False)
     # A traced function is several times as fast as ``model.predict``.
     traced = tf.function(
