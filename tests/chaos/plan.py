@@ -50,6 +50,8 @@ def short() -> dict[str, Fault]:
     """Seconds of it, on one server."""
     return {
         "corrupted_and_killed": lambda live: stores.corrupted_and_killed(live, BODY),
+        "deleted": lambda live: stores.deleted(live, BODY),
+        "away": lambda live: stores.away(live, BODY),
         "senders": lambda live: clients.slow_senders(live, BODY, 100, 1),
         "leavers": lambda live: clients.leavers(live, BODY, 100),
         "descriptors": lambda live: clients.no_descriptors(live, BODY, 100),

@@ -57,8 +57,11 @@ def flat(fault: str, tries: int, values: list[float], most: float, unit: str) ->
     return Row(fault, tries, 0, None, last / first <= most, note)
 
 
-def soak(minutes: float, swap_seconds: float = 20.0) -> list[Row]:
+def soak(minutes: float) -> list[Row]:
     """Run the traffic, and give the verdicts."""
+    # Two versions are loaded from the first swap on, and each network that is compiled has threads of its own: several
+    # swaps belong to the warm-up, however short the run.
+    swap_seconds = min(20.0, minutes * 60 * WARM_SHARE / 4)
     # Two versions alternate, copied from these, so that a swap costs the machine no export.
     ignored = shutil.ignore_patterns("card.json", "model.yaml")
     cards, kept = [], Path(tempfile.mkdtemp(prefix="catseye-soak-"))
