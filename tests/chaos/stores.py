@@ -119,8 +119,9 @@ def away(live: Live, body: bytes) -> Row:
         models.rename(aside)
         models.mkdir()
 
+    before = live.output().count("Bring it back")
     row = _under(live, body, "store empty, as a lost mount", damage)
-    lines = live.output().count("Bring it back")
+    lines = live.output().count("Bring it back") - before
     models.rmdir()
     aside.rename(models)
     after = make_model(live.model, backbone="cnn", size=32, seed=17)
@@ -157,8 +158,9 @@ def unreadable(live: Live, body: bytes) -> Row:
         models.rename(aside)
         models.symlink_to(models)
 
+    before = live.output().count("cannot be read")
     row = _under(live, body, "store unreadable", damage)
-    lines = live.output().count("cannot be read")
+    lines = live.output().count("cannot be read") - before
     models.unlink()
     aside.rename(models)
     after = make_model(live.model, backbone="cnn", size=32, seed=15)
