@@ -3,7 +3,8 @@
 A worker that stands still (stopped, or its event loop held for good) keeps its connections and its place, and nobody
 else notices. Workers give signs of life (``service.heartbeat``) from when their models are loaded, so one that starts
 is never taken for one that hangs. Silence is counted in the watchdog's own looks, not in seconds of any clock: where
-the whole machine slept, or everything was stopped, everybody goes on together.
+the whole machine slept, or everything was stopped, everybody goes on together. And a look counts only as far as the
+worker did not stand ready for a processor meanwhile: one that is busy on an overloaded machine may be silent for long.
 """
 
 import logging
@@ -76,7 +77,8 @@ class Watchdog:
         self._hear()
         killed = []
         for worker in list(self._workers.values()):
-            worker.silent += 1
+            waited = worker.kept_waiting()
+            worker.silent += 1 if worker.silent < 0 else max(0.0, 1 - waited / _LOOK_SECONDS)
             if worker.ended():
                 self._forget(worker)
             elif worker.silent >= self._most:
@@ -84,7 +86,7 @@ class Watchdog:
                     "Worker %d gave no sign of life for %d seconds and is killed; another starts. "
                     "CATSEYE_HANG_SECONDS sets how long.",
                     worker.pid,
-                    worker.silent * _LOOK_SECONDS,
+                    round(worker.silent * _LOOK_SECONDS),
                 )
                 worker.kill()
                 killed.append(worker.pid)
@@ -113,8 +115,9 @@ class _Worker:
 
     def __init__(self, pid: int) -> None:
         self.pid = pid
-        self.silent = -1
-        """How many looks ago it was heard."""
+        self.silent = -1.0
+        """How many looks ago it was heard, without those in which it could not run."""
+        self._waited: dict[str, int] = {}
         self._handle: int | None = None
         if hasattr(os, "pidfd_open"):
             try:
@@ -133,6 +136,15 @@ class _Worker:
         except ProcessLookupError:
             return True
         return False
+
+    def kept_waiting(self) -> float:
+        """Seconds since this was last asked that its threads were ready and had no processor, in all (Linux)."""
+        before, self._waited = self._waited, {}
+        for file in Path("/proc").glob(f"{self.pid}/task/*/schedstat"):
+            with suppress(OSError):  # the thread has ended
+                # Nanoseconds on a processor, nanoseconds ready for one, and how often (the kernel's sched-stats).
+                self._waited[file.parent.name] = int(file.read_text().split()[1])
+        return sum(waited - before.get(name, waited) for name, waited in self._waited.items()) / 1e9
 
     def kill(self) -> None:
         with suppress(ProcessLookupError):

@@ -3,6 +3,8 @@ import select
 import signal
 import subprocess
 import sys
+import time
+from contextlib import ExitStack
 
 import pytest
 
@@ -62,6 +64,42 @@ def test_who_beats_again_in_time_is_left_alone(watchdog, worker):
         worker.send_signal(signal.SIGCONT)
         assert select.select([watchdog._pipe], [], [], 60)[0]
         assert look(watchdog, 1) == []
+
+
+SPINS = """
+from service.heartbeat import Heart
+import asyncio, os
+from pathlib import Path
+async def live():
+    Heart(Path(os.environ["CATSEYE_HEARTBEATS"])).beat()
+    print("beats", flush=True)
+    while True:
+        pass
+asyncio.run(live())
+"""
+
+
+def test_who_is_silent_because_the_machine_is_busy_is_left_alone(watchdog, tmp_path):
+    """Five processes on one processor: each look counts for a fifth or so."""
+    environment = {**os.environ, VARIABLE: str(tmp_path / "heartbeats")}
+    with ExitStack() as stack:
+        worker, *others = (
+            stack.enter_context(subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE))
+            for code in (SPINS, *["while True: pass"] * 4)
+        )
+        assert worker.stdout.readline() == b"beats\n"
+        for process in (worker, *others):
+            stack.callback(process.kill)
+            os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
+        silent = []
+        for _ in range(6):
+            assert watchdog.look() == []
+            silent.append(watchdog._workers[worker.pid].silent)
+            time.sleep(1)
+        assert silent[-1] - silent[1] < 3, silent
+        for process in others:
+            process.kill()
+        assert next(killed for killed in iter(watchdog.look, None) if killed) == [worker.pid]
 
 
 def test_who_has_ended_is_not_watched_although_its_last_signs_come_later(watchdog, worker):
