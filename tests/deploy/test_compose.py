@@ -117,8 +117,12 @@ def test_everything_comes_back_after_the_docker_daemon_is_killed(stack: Stack, t
     time.sleep(5)
     if subprocess.run(["docker", "info"], capture_output=True).returncode != 0:
         Path("/var/run/docker.pid").unlink(missing_ok=True)
+        # It outlives these tests, and so must not put its scratch files into their folder.
+        outside = {name: value for name, value in os.environ.items() if name != "TMPDIR"}
         with (tmp_path / "dockerd.log").open("wb") as log:
-            subprocess.Popen(["dockerd"], stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True)
+            subprocess.Popen(
+                ["dockerd"], env=outside, stdout=log, stderr=log, stdin=subprocess.DEVNULL, start_new_session=True
+            )
     wait_for("the daemon", lambda: subprocess.run(["docker", "info"], capture_output=True).returncode == 0, 90)
     wait_for("service", lambda: stack.classify().status_code == 200, 120)
     wait_for("prometheus", lambda: httpx.get(f"{stack.prometheus}/-/ready", timeout=2).status_code == 200)
