@@ -17,7 +17,7 @@ TESTS = {
     "a run that goes on, resumed by another": "training/test_interruptions.py::test_a_run_that_goes_on",
     "workers of a distributed run killed": "training/test_distribution.py::test_two_killed_workers",
     "unreadable files in a data set": "training/test_train.py::test_many_unreadable",
-    "images replaced while they are trained on": "training/test_interruptions.py::test_an_image_that_is_replaced",
+    "images replaced while they are trained on": "training/test_batches.py::test_a_file_that_went_away",
     "data set changed since the run was stopped": "training/test_runs.py::test_changed_images",
     "power cut between any two writes of the store": "models/test_store.py::test_a_power_cut",
     "killed at random while storing": "models/test_store.py::test_killed_at_random",

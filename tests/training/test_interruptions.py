@@ -184,30 +184,3 @@ def test_a_run_that_goes_on_is_not_resumed_by_another(home, data):
         assert "still going on" in second.printed
     finally:
         first.end(0)
-
-
-def test_an_image_that_is_replaced_while_it_is_trained_on_stops_the_run_and_goes_on_when_put_back(home, tmp_path):
-    data = shapes_folder(tmp_path / "changing", {CIRCLE: 16, SQUARE: 16})
-    images = {kind: sorted((data / kind).iterdir()) for kind in (CIRCLE, SQUARE)}
-    command = ("train", str(data), "--name", "shapes", *ARGUMENTS, "--epochs", "500", "--patience", "500")
-    run = Run(home, *command)
-    while not epochs_done(home):
-        assert run.process.exitcode is None, run.printed
-        time.sleep(0.1)
-    kept = [path.read_bytes() for path in images[CIRCLE]]
-    for circle, square in zip(images[CIRCLE], images[SQUARE], strict=True):
-        circle.write_bytes(square.read_bytes())
-    assert run.end(120) == 2, run.printed
-    assert "was changed since the data set was read" in run.printed.replace("\n", "")
-    assert "Traceback" not in run.printed
-    assert whole_models() == []
-    changed = train(home, *command, "--resume")
-    assert changed.end() == 2
-    for path, data_ in zip(images[CIRCLE], kept, strict=True):
-        path.write_bytes(data_)
-    resumed = Run(home, *command, "--resume")
-    before = next(iter(epochs_done(home).values()))
-    while next(iter(epochs_done(home).values())) <= before:
-        assert resumed.process.exitcode is None, resumed.printed
-        time.sleep(0.1)
-    resumed.end(0)
