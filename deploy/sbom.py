@@ -10,6 +10,7 @@ import sys
 import tomllib
 from collections.abc import Iterable, Mapping
 from importlib.metadata import metadata
+from operator import attrgetter
 from typing import Any
 
 from cyclonedx.contrib.license.factories import LicenseFactory
@@ -44,7 +45,8 @@ def installed() -> Bom:
     """What this environment holds, as the library's own command describes it."""
     command = [sys.executable, "-m", "cyclonedx_py", "environment", "--output-reproducible", "--no-validate"]
     described = subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: S603 - of ours
-    bom: Bom = Bom.from_json(json.loads(described))  # type: ignore[attr-defined]  # a decorator adds it
+    from_json = attrgetter("from_json")(Bom)  # a decorator adds it, which the type checker does not see
+    bom: Bom = from_json(json.loads(described))
     return bom
 
 
@@ -67,10 +69,10 @@ def bill(image: str, found: Bom) -> str:
     needs = _needs(found)
     for name, part in parts.items():
         bom.register_dependency(part, [parts[each] for each in needs.get(name, ()) if each in parts])
+    written = json.loads(make_outputter(bom, OutputFormat.JSON, SCHEMA).output_as_string())
     # The library draws both anew each time; the schema asks for neither.
-    bom.serial_number = None  # type: ignore[assignment]
-    bom.metadata.timestamp = None  # type: ignore[assignment]
-    return make_outputter(bom, OutputFormat.JSON, SCHEMA).output_as_string(indent=1) + "\n"
+    del written["serialNumber"], written["metadata"]["timestamp"]
+    return json.dumps(written, indent=1, ensure_ascii=False) + "\n"
 
 
 def _component(locked: Locked, found: Component | None) -> Component:

@@ -19,10 +19,10 @@ TESTS = {
     "unreadable files in a data set": "training/test_train.py::test_many_unreadable",
     "images replaced while they are trained on": "training/test_batches.py::test_a_file_that_went_away",
     "data set changed since the run was stopped": "training/test_runs.py::test_changed_images",
-    "power cut between any two writes of the store": "models/test_store.py::test_a_power_cut",
-    "killed at random while storing": "models/test_store.py::test_killed_at_random",
-    "processes storing at once": "models/test_store.py::test_processes_saving",
-    "a real full disk": "models/test_store.py::test_a_real_full",
+    "power cut between any two writes of the store": "models/test_store_faults.py::test_a_power_cut",
+    "killed at random while storing": "models/test_store_faults.py::test_killed_at_random",
+    "processes storing at once": "models/test_store_faults.py::test_processes_saving",
+    "a real full disk": "models/test_store_faults.py::test_a_real_full",
 }
 """Fault -> file and beginning of the name of its tests."""
 

@@ -91,15 +91,7 @@ def stopped(live: Live, body: bytes, seconds: float) -> Row:
         victim.resume()
         took = until(lambda: whole(live, 2))
         time.sleep(0.5)
-    lost = traffic.lost(fault, cuts=True)
-    return Row(
-        f"worker stopped for {seconds:g} s, of two",
-        len(traffic.sent),
-        lost,
-        took,
-        lost == 0 and took is not None,
-        traffic.kinds(fault),
-    )
+    return outcome(f"worker stopped for {seconds:g} s, of two", traffic, fault, took)
 
 
 def stood_still(live: Live, body: bytes, seconds: float) -> Row:
@@ -111,15 +103,13 @@ def stood_still(live: Live, body: bytes, seconds: float) -> Row:
         victim.suspend()
         took = until(lambda: whole_without(live, 2, victim.pid), 90)
         time.sleep(0.5)
+    return outcome("worker stopped for good, of two", traffic, fault, took)
+
+
+def outcome(title: str, traffic: Traffic, fault: float, took: float | None) -> Row:
+    """The row of a fault that may cut off what was in flight, and that is over ``took`` seconds after it began."""
     lost = traffic.lost(fault, cuts=True)
-    return Row(
-        "worker stopped for good, of two",
-        len(traffic.sent),
-        lost,
-        took,
-        lost == 0 and took is not None,
-        traffic.kinds(fault),
-    )
+    return Row(title, len(traffic.sent), lost, took, lost == 0 and took is not None, traffic.kinds(fault))
 
 
 def whole_without(live: Live, many: int, pid: int) -> bool:

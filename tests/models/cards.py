@@ -1,10 +1,15 @@
 """A small card and a small folder of files, for tests that store models without training one."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
 
 from models.card import Card, Head, WeightsProvenance
+
+ROOT = Path(__file__).parents[2]
 
 
 def small_card(name: str = "cells", **changes: object) -> Card:
@@ -35,3 +40,11 @@ def writer(
 
 def at(second: int) -> datetime:
     return datetime.fromisoformat(f"2026-01-01T00:00:{second:02d}+00:00")
+
+
+def run_on(home: Path, code: str) -> str:
+    """What Python prints that runs ``code`` in a process of its own, on the store in ``home``."""
+    environment = os.environ | {"BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=300)
+    assert done.returncode == 0, done.stderr
+    return done.stdout

@@ -98,12 +98,18 @@ def test_only_the_named_models_are_served_with_their_fast_variants(keep):
         registry.find("pets")
 
 
-def test_a_canary_gets_its_share_always_the_same_requests(keep):
+def on_trial(keep):
+    """A registry that gives a quarter of the requests to the second of two versions."""
     old = keep("cells")
     registry = Registry(Loaded, canary={"cells": 25.0})
     registry.refresh()
     new = keep("cells")
     registry.refresh()
+    return registry, old, new
+
+
+def test_a_canary_gets_its_share_always_the_same_requests(keep):
+    registry, old, new = on_trial(keep)
     ids = [f"request-{number}" for number in range(2000)]
     chosen = [registry.find("cells", request_id=each).version for each in ids]
     assert set(chosen) == {old.version, new.version}
@@ -232,11 +238,7 @@ def test_a_store_that_cannot_be_read_changes_nothing(keep, tmp_path):
 
 
 def test_a_version_on_trial_that_is_deleted_ends_its_trial(keep):
-    old = keep("cells")
-    registry = Registry(Loaded, canary={"cells": 25.0})
-    registry.refresh()
-    new = keep("cells")
-    registry.refresh()
+    registry, old, new = on_trial(keep)
     store.delete(new.tag)
     registry.refresh()
     assert loaded(registry) == [old.version]
