@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.card import Card, Head, Pool, WeightsProvenance
-from models.image import decode
+from models.image import content_hash, decode
 from tests.training.folders import picture, put
 from training.activations import activations
 from training.dataset import Sample
@@ -35,7 +35,8 @@ def card(head):
 
 
 def test_the_mean_of_a_map_is_the_lead_over_the_other_labels(tmp_path):
-    sample = Sample(path=put(tmp_path / "a.png", picture(0)), label=0, sha256="0", split="test")
+    path = put(tmp_path / "a.png", picture(0))
+    sample = Sample(path=path, label=0, sha256=content_hash(path.read_bytes()), split="test")
     network = Colours()
     head = Head(pools=(Pool(tap=0, start=0, stop=3),), embedding_size=3)
     activation = activations(network, card(head), KERNEL, BIAS)

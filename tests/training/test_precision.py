@@ -3,6 +3,7 @@ import pytest
 
 from models.activation import class_activation
 from models.card import Card, Head, WeightsProvenance
+from models.image import content_hash
 from models.runtime import open_runtime
 from tests.images import encode
 from tests.training.shapes import CIRCLE, SQUARE, shapes_folder
@@ -34,8 +35,9 @@ def test_logits_come_in_the_samples_order(tmp_path):
     samples = []
     for i in range(40):
         path = tmp_path / f"{i}.png"
-        path.write_bytes(encode(np.full((8, 8, 3), i, np.uint8), "PNG"))
-        samples.append(Sample(path=path, label=0, sha256=str(i), split="test"))
+        data = encode(np.full((8, 8, 3), i, np.uint8), "PNG")
+        path.write_bytes(data)
+        samples.append(Sample(path=path, label=0, sha256=content_hash(data), split="test"))
     assert logits_of(Means(), samples, card)[:, 0].tolist() == list(range(40))
     assert logits_of(Means(), [], card).shape == (0, 3)
 
