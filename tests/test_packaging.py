@@ -30,6 +30,9 @@ OF_TRAINING = re.compile(r"ModuleNotFoundError: No module named '(tensorflow|ker
 """Why a module of the ground floor that only training asks for may fail to import there."""
 
 
+pytestmark = pytest.mark.long
+
+
 @pytest.fixture(scope="module")
 def serving(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of programs of an environment that holds ``catseye[serve]`` and nothing else."""

@@ -71,6 +71,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
         yield Reader(folder, environment, server)
 
 
+@pytest.mark.long
 def test_the_commands_run_in_order(reader: Reader) -> None:
     for command in commands():
         if command.startswith("make "):
@@ -87,6 +88,7 @@ def test_the_commands_run_in_order(reader: Reader) -> None:
         assert (reader.folder / picture).read_bytes().startswith(b"\x89PNG")
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("block", blocks("python"))
 def test_the_python_runs(reader: Reader, block: str) -> None:
     result = reader.run(sys.executable, "-c", reader.here(block))

@@ -20,6 +20,7 @@ REQUESTS = 10_000
 TOGETHER = 64
 
 
+@pytest.mark.long
 def test_schemathesis_finds_nothing(live, tmp_path):
     """All checks on, fixed seed, bounded so that the suite stays quick."""
     arguments = ["--max-examples", "4", "--max-time", "40", "--seed", "1", "--request-timeout", "60", "--no-color"]

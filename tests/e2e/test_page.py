@@ -353,6 +353,7 @@ def test_both_languages_say_everything(page: Page) -> None:
     assert missing == []
 
 
+@pytest.mark.long
 def test_a_lost_server_is_said_and_found_again(chromium: Browser, live: Live, tmp_path: Path) -> None:
     """The server is really ended, and started again at the same address."""
     server = start(live.store, port=free_port(), CATSEYE_DEFAULT_MODEL="pets", CATSEYE_DRAIN_SECONDS="0")
