@@ -11,8 +11,17 @@ from fastapi import APIRouter, Query, Request, Response
 from models.errors import CatseyeError
 from models.image import thumbnail
 from service.edge import scope_note
-from service.feature_maps import MEDIA_TYPES, Channels, MapFormat, check_size, find_taps, parse_channels, render
-from service.insight import IMAGE_BODY, ModelQuery, one_image
+from service.feature_maps import (
+    CHANNELS_PATTERN,
+    MEDIA_TYPES,
+    Channels,
+    MapFormat,
+    check_size,
+    find_taps,
+    parse_channels,
+    render,
+)
+from service.insight import IMAGE_BODY, ModelQuery, limits_of, one_image
 from service.metrics import CONTENT_TYPE_LATEST, exposition
 from service.pipeline import Answer, Pipeline
 from service.problem import problem, request_id_of
@@ -101,7 +110,10 @@ async def post_feature_maps(
     request: Request,
     chosen: Annotated[ModelQuery, Query()],
     layer: Annotated[list[str] | None, Query(description="Name or index of a layer; may be repeated.")] = None,
-    channels: Annotated[str | None, Query(description="`0,3,8-15`, `strongest:8`, or `all`.")] = None,
+    channels: Annotated[
+        str | None,
+        Query(description="`0,3,8-15`, `strongest:8`, or `all`.", json_schema_extra={"pattern": CHANNELS_PATTERN}),
+    ] = None,
     format: Annotated[MapFormat | Literal["tiles"], Query()] = "json",
 ) -> Response:
     """Shape, stride and values of the layers' feature maps, a labelled picture of them, or one of each channel."""
@@ -120,7 +132,7 @@ async def post_feature_maps(
         if format == "tiles":
             numbers = [None if wanted == Channels() else wanted.of(values, tap) for tap, values in maps]
             return tiles(head, maps, numbers, served.card, served.head()[0])
-        picture = thumbnail(data, PICTURE_SIDE) if format == "png" else None
+        picture = thumbnail(data, PICTURE_SIDE, limits_of(request)) if format == "png" else None
         return render(head, maps, wanted, format, picture)
 
     return Response(

@@ -119,6 +119,15 @@ ANSWERS: Final[dict[tuple[str, str], Any]] = {
 }
 """The JSON answer to a request that succeeds, by method and path."""
 
+_PICTURE: Final = (
+    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR42mPQ0DhxQkOD8YSGBgMDAwAdJQNKLgOhGQAAAABJRU5ErkJggg=="
+)
+INFERENCE: Final[dict[str, Any]] = {
+    "inputs": [{"name": "image", "datatype": "BYTES", "shape": [1], "data": [_PICTURE]}],
+    "outputs": [{"name": "probabilities"}, {"name": "labels"}],
+}
+"""A request of the inference protocol: an image file of four pixels, whose answer any model can give."""
+
 _ERRORS: Final = (
     BadImage("The data are text, not an image. Send JPEG, PNG, WebP, GIF, BMP or TIFF."),
     Unauthorized("The API key is missing or wrong. Send it as `X-API-Key: <key>`."),

@@ -22,7 +22,7 @@ from models import image as images
 from models.card import Card
 from models.errors import BadParameter
 from models.runtime import class_activation, softmax
-from service.insight import IMAGE_BODY, ModelQuery, find_model, one_image
+from service.insight import IMAGE_BODY, ModelQuery, find_model, limits_of, one_image
 from service.overlay import activation_overlay
 from service.ports import Floats, Served, gateway_of
 from service.problem import request_id_of
@@ -96,7 +96,8 @@ async def post_explain(
     explanation = explain(served.card, served.head(), answer.outputs, index)
     if format == "json":
         return Response(_json(request_id_of(request), served, explanation), media_type="application/json")
-    return Response(await anyio.to_thread.run_sync(_png, data, explanation), media_type="image/png")
+    picture = await anyio.to_thread.run_sync(_png, data, explanation, limits_of(request))
+    return Response(picture, media_type="image/png")
 
 
 def check(card: Card, label: str | None) -> int | None:
@@ -161,10 +162,10 @@ def _json(request_id: str, served: Served, found: Explanation) -> bytes:
     return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _png(data: bytes, found: Explanation) -> bytes:
+def _png(data: bytes, found: Explanation, limits: images.Limits = images.DEFAULT_LIMITS) -> bytes:
     lead = float(found.lead.mean(dtype=np.float64))
     return activation_overlay(
-        images.thumbnail(data, PICTURE_SIDE),
+        images.thumbnail(data, PICTURE_SIDE, limits),
         found.lead,
         title=f"{found.label}   {found.probability:.1%}",
         subtitle=f"logit {found.logit:.3g}, {abs(lead):.3g} {'over' if lead >= 0 else 'under'} the other labels",

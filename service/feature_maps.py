@@ -1,6 +1,7 @@
 """Feature maps as an answer: which layers and channels, and the bytes as JSON, npz or a picture."""
 
 import io
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Literal
@@ -23,6 +24,9 @@ MEDIA_TYPES: Final[dict[MapFormat, str]] = {
 }
 MAX_NUMBERS: Final[dict[MapFormat, int]] = {"json": 1_000_000, "npz": 8_000_000, "png": 64_000_000}
 """Most numbers in one answer: some 10 MB of JSON, at most 32 MB of npz."""
+_PART: Final = r" *[0-9]{1,7} *(- *[0-9]{1,7} *)?"
+CHANNELS_PATTERN: Final = rf"^(all|strongest(: *[0-9]{{1,7}} *)?|{_PART}(,{_PART})*)$"
+"""How ``channels`` is written."""
 _MOST_ITEMS: Final = 4096
 
 
@@ -64,14 +68,17 @@ def parse_channels(text: str | None) -> Channels:
     """``all``, ``strongest:8``, or numbers and ranges such as ``0,3,8-15``."""
     if text is None or text == "all":
         return Channels()
+    if not re.fullmatch(CHANNELS_PATTERN, text):
+        raise _bad_channels(text)
     word, _, count = text.partition(":")
     if word == "strongest":
-        return Channels(strongest=_whole(count or str(DEFAULT_TILES), text, least=1))
+        if (strongest := int(count or DEFAULT_TILES)) < 1:
+            raise _bad_channels(text)
+        return Channels(strongest=strongest)
     numbers: list[int] = []
     for part in text.split(","):
-        first, dash, last = part.strip().partition("-")
-        start = _whole(first, text)
-        stop = _whole(last, text) if dash else start
+        first, _, last = part.partition("-")
+        start, stop = int(first), int(last or first)
         if not 0 <= stop - start < _MOST_ITEMS or len(numbers) > _MOST_ITEMS:
             raise _bad_channels(text)
         numbers.extend(range(start, stop + 1))
@@ -141,13 +148,6 @@ def _npz(chosen: Sequence[tuple[Tap, list[int], Floats]]) -> bytes:
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **arrays)
     return buffer.getvalue()
-
-
-def _whole(digits: str, text: str, least: int = 0) -> int:
-    digits = digits.strip()
-    if not (digits.isascii() and digits.isdigit() and len(digits) < 8 and int(digits) >= least):
-        raise _bad_channels(text)
-    return int(digits)
 
 
 def _bad_channels(text: str) -> BadParameter:

@@ -17,7 +17,9 @@ from numpy.typing import NDArray
 
 from models.errors import BadImage, BadParameter, UnknownModel, UnsupportedMedia
 from models.runtime import softmax
+from service.examples import INFERENCE
 from service.inference_schemas import (
+    INPUT,
     InferAnswer,
     InferRequest,
     Live,
@@ -33,7 +35,7 @@ from service.insight import ModelQuery, find_model
 from service.json_schema import inlined_schema
 from service.ports import Gateway, Served, gateway_of
 from service.problem import PROTOCOL_PATH
-from service.tensors import INPUT, classification, parse, read_images, render
+from service.tensors import classification, parse, read_images, render
 
 OUTPUTS: Final = ("logits", "probabilities", "labels", "embedding")
 _PARSE_INLINE: Final = 65_536
@@ -102,7 +104,7 @@ _BODY: Final = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": inlined_schema(InferRequest)},
+            "application/json": {"schema": inlined_schema(InferRequest), "example": INFERENCE},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }

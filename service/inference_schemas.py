@@ -4,6 +4,9 @@ from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
+INPUT: Final = "image"
+DATATYPES: Final = ("UINT8", "BYTES")
+"""Pixels at the model's own size, or image files. Others are read too, to be refused in the protocol's words."""
 MAX_BATCH: Final = 64
 """Most images in one call."""
 MAX_RANK: Final = 8
@@ -19,9 +22,9 @@ class _Message(BaseModel):
 class RequestInput(_Message):
     """One input tensor; ``data`` is absent where the binary extension carries it."""
 
-    name: Annotated[str, Field(strict=True, max_length=256)]
+    name: Annotated[str, Field(strict=True, max_length=256, json_schema_extra={"enum": [INPUT]})]
     shape: Annotated[list[Annotated[int, Field(strict=True, ge=0, lt=2**63)]], Field(min_length=1, max_length=MAX_RANK)]
-    datatype: Annotated[str, Field(strict=True, max_length=16)]
+    datatype: Annotated[str, Field(strict=True, max_length=16, json_schema_extra={"enum": list(DATATYPES)})]
     parameters: Parameters = {}
     data: list[Any] | None = None
     """Row-major numbers, nested or flat; for BYTES the encoded images in base64."""
@@ -41,7 +44,7 @@ class InferRequest(_Message):
     id: Annotated[str, Field(strict=True, max_length=1024)] | None = None
     parameters: Parameters = {}
     """``binary_data_output`` (true: all outputs as binary)."""
-    inputs: Annotated[list[RequestInput], Field(min_length=1, max_length=16)]
+    inputs: Annotated[list[RequestInput], Field(min_length=1, max_length=16, json_schema_extra={"maxItems": 1})]
     outputs: Annotated[list[RequestOutput], Field(max_length=64)] = []
     """Default: all."""
 

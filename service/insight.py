@@ -1,13 +1,14 @@
 """What the routes that look inside a network share: how an image comes, and how a model is chosen."""
 
 from collections.abc import Sequence
-from typing import Any, Final
+from typing import Any, Final, cast
 
 from fastapi import Request
 from pydantic import BaseModel, ConfigDict
 
 from models.card import VariantName
 from models.errors import BadParameter
+from models.image import Limits
 from service.edge import scope_note
 from service.ports import Served, gateway_of
 from service.problem import request_id_of
@@ -45,6 +46,11 @@ def find_model(request: Request, chosen: ModelQuery) -> Served:
     served = gateway_of(request).find(chosen.model, chosen.version, chosen.variant, request_id_of(request))
     scope_note(request)["model"] = served.metric_labels
     return served
+
+
+def limits_of(request: Request) -> Limits:
+    """How large an image may be, as it is set."""
+    return cast(Limits, request.app.state.limits)
 
 
 def one_image(files: Sequence[bytes]) -> bytes:

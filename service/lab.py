@@ -21,6 +21,7 @@ from models.card import Tap
 from models.convolution import convolve, output_shape, pad_widths, pool, steps
 from models.errors import BadParameter
 from service.drawing import feature_grid
+from service.insight import limits_of
 from service.json_schema import inlined_schema
 from service.lab_presets import PRESETS, Preset
 from service.lab_schemas import ConvolveAnswer, ConvolveRequest, PoolRequest, parse_request
@@ -64,7 +65,7 @@ async def post_convolve(
 ) -> Response:
     """Multiply and sum the kernel with each window of the image (cross-correlation), then pool."""
     body = await request.body()
-    answer = await anyio.to_thread.run_sync(_work, body, format, limiter=_THREADS)
+    answer = await anyio.to_thread.run_sync(_work, body, format, limits_of(request), limiter=_THREADS)
     return Response(answer, media_type="image/png" if format == "png" else "application/json")
 
 
@@ -74,8 +75,8 @@ async def get_presets() -> list[Preset]:
     return list(PRESETS)
 
 
-def _work(body: bytes, format: str = "json") -> bytes:
-    answer = run(parse_request(body))
+def _work(body: bytes, format: str = "json", limits: images.Limits = images.DEFAULT_LIMITS) -> bytes:
+    answer = run(parse_request(body), limits)
     return _picture(answer) if format == "png" else orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -89,11 +90,11 @@ def _picture(answer: dict[str, Any]) -> bytes:
     return feature_grid(maps, tap, channels=range(count))
 
 
-def run(request: ConvolveRequest) -> dict[str, Any]:
+def run(request: ConvolveRequest, limits: images.Limits = images.DEFAULT_LIMITS) -> dict[str, Any]:
     """The answer (see ``ConvolveAnswer``) as plain values and arrays."""
     if request.kernel is None and request.pool is None:
         raise BadParameter("There is nothing to do. Give a `kernel`, a `pool`, or both.")
-    pixels, answer = _read_image(request)
+    pixels, answer = _read_image(request, limits)
     # (rows, columns, maps), for the image itself where nothing is convolved
     maps = pixels if pixels.ndim == 3 else pixels[:, :, None]
     if request.kernel is not None:
@@ -171,10 +172,10 @@ def _pool_steps(
     return listed
 
 
-def _read_image(request: ConvolveRequest) -> tuple[Floats, dict[str, Any]]:
+def _read_image(request: ConvolveRequest, limits: images.Limits) -> tuple[Floats, dict[str, Any]]:
     """The image as a matrix or (height, width, channels), and the answer begun with what it is."""
     if isinstance(request.image, str):
-        pixels, shrunk_from = _decode(request.image, request.colour, request.max_side)
+        pixels, shrunk_from = _decode(request.image, request.colour, request.max_side, limits)
     else:
         pixels, shrunk_from = _array(request.image, "image"), None
     _bound_answer(pixels.size)
@@ -182,15 +183,15 @@ def _read_image(request: ConvolveRequest) -> tuple[Floats, dict[str, Any]]:
     return pixels, {"input": {"shape": shape, "shrunk_from": shrunk_from}}
 
 
-def _decode(text: str, colour: str, max_side: int) -> tuple[Floats, tuple[int, int] | None]:
+def _decode(text: str, colour: str, max_side: int, limits: images.Limits) -> tuple[Floats, tuple[int, int] | None]:
     """Pixels 0 to 255 of a base64 image file, and its height and width if it had to be shrunk."""
     payload = text.partition(",")[2] if text.startswith("data:") else text
     try:
         data = base64.b64decode("".join(payload.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadParameter("`image` is a text but no base64. Send a matrix, or a file in base64.") from error
-    info = images.inspect(data)
-    rgb = images.thumbnail(data, max_side).astype(np.float64)
+    info = images.inspect(data, limits)
+    rgb = images.thumbnail(data, max_side, limits).astype(np.float64)
     if colour == "grey":
         # The weights of ITU-R BT.601, as Pillow and most lectures use them.
         rgb = np.rint(rgb @ [0.299, 0.587, 0.114])

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import chain
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import orjson
@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from models.errors import BadParameter
-from service.inference_schemas import MAX_BATCH, InferRequest, RequestInput
+from service.inference_schemas import INPUT, MAX_BATCH, InferRequest, RequestInput
 
-INPUT: Final = "image"
 Pixels = NDArray[np.uint8]
 
 

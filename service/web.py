@@ -37,6 +37,7 @@ def create_web(settings: Settings) -> FastAPI:
         redoc_url=None,
         responses=PROBLEMS,
     )
+    app.state.limits = settings.limits
     add_handlers(app)
     for room in (api, history, explain, embed, lab, inference_protocol):
         app.include_router(room.router)

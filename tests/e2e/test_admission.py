@@ -1,5 +1,6 @@
 """A server with everything set tight: keys, one thread, a queue of one, few images, other pages let in."""
 
+import base64
 import io
 import threading
 import time
@@ -16,10 +17,10 @@ KEY, OTHER = "correct horse", "battery staple"
 PHOTOGRAPH = jpeg(80, 80, seed=1)
 
 
-def heavy() -> bytes:
-    """A picture that takes about a second to decode: large, progressive, and legal."""
+def heavy(side: int = 6000) -> bytes:
+    """A picture that takes about a second to decode (at 6000 pixels): large, progressive, and legal."""
     out = io.BytesIO()
-    Image.effect_noise((6000, 6000), 60).convert("RGB").save(out, "JPEG", quality=60, progressive=True)
+    Image.effect_noise((side, side), 60).convert("RGB").save(out, "JPEG", quality=60, progressive=True)
     return out.getvalue()
 
 
@@ -117,6 +118,14 @@ def test_pages_of_one_origin_are_let_in_without_a_key_for_the_question(tight):
 def test_too_many_images_in_one_form(tight):
     files = [("image", PHOTOGRAPH)] * 4
     assert "at most 3" in problem(tight.client.post("/v1/classify", files=files), 422, "bad_parameter")["detail"]
+
+
+def test_a_limit_that_was_raised_holds_for_pictures_and_the_lab_too(tight):
+    large = PHOTOGRAPH + bytes(21_000_000)  # over the 20 MB that are read unless set otherwise
+    for path in ("/v1/classify", "/v1/explain?format=png", "/v1/feature-maps?format=png"):
+        assert tight.client.post(path, content=large).status_code == 200, path
+    request = {"image": base64.b64encode(large).decode(), "kernel": [[1]]}
+    assert tight.client.post("/v1/convolve", json=request).status_code == 200
 
 
 def test_a_full_queue_is_refused_with_a_time_to_come_back(tight, occupied):

@@ -24,6 +24,20 @@ def test_an_example_fits_its_schema(shown):
     jsonschema.validate(content["example"], schema)
 
 
+def test_every_json_body_has_an_example_that_fits():
+    bodies = [
+        operation["requestBody"]["content"]["application/json"]
+        for operations in DOCUMENT["paths"].values()
+        for operation in operations.values()
+        if "application/json" in operation.get("requestBody", {}).get("content", {})
+    ]
+    assert len(bodies) == 3  # the lab, and inference with and without a version
+    for body in bodies:
+        examples = [each["value"] for each in body.get("examples", {}).values()] or [body["example"]]
+        for example in examples:
+            jsonschema.validate(example, body["schema"])
+
+
 def test_every_route_shows_an_answer_and_every_error():
     shown = {(method, path.replace("/versions/{version}", ""), status) for method, path, status, *_ in SHOWN}
     for method, path in ANSWERS:

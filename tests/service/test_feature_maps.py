@@ -1,5 +1,6 @@
 import io
 import json
+import re
 
 import numpy as np
 import pytest
@@ -7,7 +8,15 @@ from PIL import Image
 
 from models.card import Tap
 from models.errors import BadParameter, UnknownLayer
-from service.feature_maps import MAX_NUMBERS, Channels, check_size, find_taps, parse_channels, render
+from service.feature_maps import (
+    CHANNELS_PATTERN,
+    MAX_NUMBERS,
+    Channels,
+    check_size,
+    find_taps,
+    parse_channels,
+    render,
+)
 from tests.models.cards import small_card
 
 EARLY = Tap(index=0, name="block_2_add", shape=(6, 4, 5), stride=4)
@@ -53,6 +62,7 @@ def test_channels_are_read(text, channels):
     "text", ["", "-1", "a", "1,,2", "4-2", "0-9999999", "²", "1" * 50, "strongest:0", "strongest:x", "best:3"]
 )
 def test_channels_that_cannot_be_read_are_refused_in_words(text):
+    assert not re.fullmatch(CHANNELS_PATTERN, text) or text in ("4-2", "0-9999999", "strongest:0")
     with pytest.raises(BadParameter, match="strongest:8"):
         parse_channels(text)
 
