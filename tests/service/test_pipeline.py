@@ -5,10 +5,12 @@ import pytest
 
 from models import store
 from models.errors import BadImage, TimedOut
-from service.pipeline import Pipeline
+from service.pipeline import Pipeline, _within
+from service.plans import Plan
+from service.served import Served
 from service.settings import Settings
 from tests.images import jpeg, png
-from tests.models.networks import stored
+from tests.models.networks import stored, with_card
 
 
 @pytest.fixture(scope="module", params=["openvino", "tensorflow"])
@@ -87,6 +89,23 @@ def test_latency_is_measured_before_the_first_request(pipeline):
     served = pipeline.find(None)
     assert 0 < served.latency_ms()["p50"] <= served.latency_ms()["p95"]
     assert pipeline.choose(None, None, None, 1e6)[1].startswith("the accurate variant's p95")
+
+
+def test_the_most_accurate_variant_that_fits_the_budget_is_chosen_by_measured_latency():
+    plan = Plan(streams=1, threads=1, batch=1)
+    accurate = Served(stored("cnn"), Settings(), plan)
+    fast = Served(with_card(stored("cnn"), variant_of="network"), Settings(), plan)
+    for _ in range(600):
+        accurate.record(0.2)
+        fast.record(0.02)
+    for budget, chosen, why in [
+        (250, accurate, "the accurate variant's p95 of 200 ms fits the budget of 250 ms"),
+        (200, accurate, "the accurate variant's p95 of 200 ms fits the budget of 200 ms"),
+        (100, fast, "the accurate variant's p95 of 200 ms is over the budget of 100 ms"),
+        (10, fast, "no variant fits 10 ms (accurate 200 ms, fast 20 ms), so the faster one answers"),
+    ]:
+        assert _within(budget, accurate, fast) == (chosen, why)
+    assert _within(10, accurate, None) == (accurate, "no variant fits 10 ms (p95 200 ms), and there is no fast one")
 
 
 def test_photographs_decode_to_the_size_of_the_network(pipeline):
