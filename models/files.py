@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from models.errors import StoreError
+from models.errors import BadParameter, StoreError
 
 _CHUNK = 1 << 20
 
@@ -82,3 +82,9 @@ def disk_errors(what: str) -> Iterator[None]:
             f"{what}: {error.strerror or error}{where}. "
             "Check the free space and the permissions, or set BENTOML_HOME to another disk."
         ) from error
+
+
+def cannot_write(path: Path, error: OSError) -> BadParameter:
+    """What to say of a command's output that cannot be written."""
+    reason = error.strerror or type(error).__name__
+    return BadParameter(f"{path} cannot be written ({reason}). Choose another place with --output.")

@@ -9,14 +9,15 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import BadParameter
+from models.files import cannot_write
 from service.settings import read_settings
 
 if TYPE_CHECKING:
     from rich.progress import Progress
     from rich.table import Table
 
+    from models.errors import CatseyeError
     from models.store import StoredModel
-    from service.feature_maps import MapFormat
     from service.offline import TableFormat
     from service.plans import Plan
     from service.settings import Settings
@@ -96,7 +97,7 @@ def classify(
         _classify_on_ray(output, terms, files, stored, settings, workers)
         return
     served = offline.load(stored, settings)
-    bad: list[offline.Result] = []
+    bad: list[tuple[Path, CatseyeError]] = []
     with _opened(output) as out, _progress() as progress:
         table = offline.Table(out, kind, served, top_k)
         for result in progress.track(
@@ -104,13 +105,8 @@ def classify(
         ):
             table.write(result)
             if result.error is not None:
-                bad.append(result)
-    for result in bad:
-        assert result.error is not None  # noqa: S101 - what made it bad
-        typer.echo(f"catseye: {result.path}: {result.error.detail}", err=True)
-    if bad:
-        typer.echo(f"catseye: {len(bad)} of {len(files)} files could not be classified.", err=True)
-        raise typer.Exit(1)
+                bad.append((result.path, result.error))
+    _end_with_bad(bad, len(files), "classified")
 
 
 def _classify_on_ray(
@@ -152,42 +148,46 @@ def _progress() -> "Progress":
 
 @app.command()
 def features(
-    image: Annotated[Path, typer.Argument(help="An image file.", show_default=False)],
+    paths: Paths,
     layer: Annotated[list[str] | None, typer.Option(help="Name or index; may be repeated.")] = None,
     channels: Annotated[str | None, typer.Option(help="0,3,8-15, or strongest:8, or all.")] = None,
     format: Annotated[str | None, typer.Option(help="png, npz or json; by default as the output's name ends.")] = None,
     model: Model = None,
     version: Version = None,
     fast: Fast = False,
-    output: Output = None,
+    output: Annotated[
+        Path | None,
+        typer.Option("--output", "-o", help="File to write; for several images the folder, by default features."),
+    ] = None,
 ) -> None:
-    """Draw or write what the layers of the network see in an image."""
-    from models.image import thumbnail
-    from service import offline
-    from service.feature_maps import check_size, find_taps, parse_channels, render
+    """Draw or write what the layers of the network see in images, going on after bad ones."""
+    from service import map_files, offline
 
-    settings = read_settings()
-    kind, target = _map_format(format, output), output or Path(f"{image.stem}-features.png")
-    if output is None and kind != "png":
-        target = target.with_suffix(f".{kind}")
+    alone = len(paths) == 1 and not paths[0].is_dir()
+    kind = map_files.kind_of(format, output, alone=alone)
+    files = offline.find_files(paths)
     stored: StoredModel = offline.find_model(model, version, fast=fast)
-    taps, wanted = find_taps(stored.card, layer or []), parse_channels(channels)
-    check_size(taps, wanted, kind)
-    data = offline.read(image, settings)
-    served = offline.load(stored, settings)
-    outputs = offline.run(served, data, settings, ("logits", *(f"tap_{tap.index}" for tap in taps)))
-    head = {
-        "model": served.name,
-        "version": served.version,
-        "variant": served.variant,
-        "predictions": [
-            {"label": label, "probability": share} for label, share in offline.predictions(served, outputs, 5)
-        ],
-    }
-    maps = [(tap, outputs[f"tap_{tap.index}"]) for tap in taps]
-    picture = thumbnail(data, 320, settings.limits) if kind == "png" else None
-    _write(target, render(head, maps, wanted, kind, picture))
-    typer.echo(str(target))
+    maps = map_files.Maps(stored, read_settings(), layer or [], channels, kind)
+    if alone:
+        target = output or Path(f"{files[0].stem}-features.{kind}")
+        map_files.write(target, maps.of(files[0]))
+        typer.echo(str(target))
+        return
+    folder = output or Path("features")
+    with _progress() as progress:
+        written = map_files.write_all(maps, files, folder)
+        tried = list(progress.track(written, total=len(files), description=stored.tag))
+    typer.echo(str(folder))
+    _end_with_bad([(path, error) for path, error in tried if error is not None], len(files), "read")
+
+
+def _end_with_bad(bad: "list[tuple[Path, CatseyeError]]", total: int, done: str) -> None:
+    """Say what was wrong with each bad file, and end with exit code 1 if there was any."""
+    for path, error in bad:
+        typer.echo(f"catseye: {path}: {error.detail}", err=True)
+    if bad:
+        typer.echo(f"catseye: {len(bad)} of {total} files could not be {done}.", err=True)
+        raise typer.Exit(1)
 
 
 @app.command()
@@ -249,17 +249,9 @@ def _plot(measured: "list[Plan]", chosen: "Plan", title: str, path: Path, *, ask
             raise
         typer.echo("No plot, since matplotlib is not installed here.")
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     else:
         typer.echo(f"Plot: {path}")
-
-
-def _map_format(format: str | None, output: Path | None) -> "MapFormat":
-    named = format or (output.suffix.lstrip(".").lower() if output else "png")
-    kinds: dict[str, MapFormat] = {"png": "png", "npz": "npz", "json": "json"}
-    if named not in kinds:
-        raise BadParameter(f"The format {named!r} is not known. Use png, npz or json.")
-    return kinds[named]
 
 
 @contextmanager
@@ -270,18 +262,6 @@ def _opened(path: Path | None) -> Iterator[IO[str]]:
     try:
         file = path.open("w", encoding="utf-8", newline="")
     except OSError as error:
-        raise _cannot_write(path, error) from error
+        raise cannot_write(path, error) from error
     with file:
         yield file
-
-
-def _write(path: Path, data: bytes) -> None:
-    try:
-        path.write_bytes(data)
-    except OSError as error:
-        raise _cannot_write(path, error) from error
-
-
-def _cannot_write(path: Path, error: OSError) -> BadParameter:
-    reason = error.strerror or type(error).__name__
-    return BadParameter(f"{path} cannot be written ({reason}). Choose another file with --output.")

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from models.errors import StoreError
-from models.files import disk_errors, files_below, replace_whole, sha256_of, sync_tree, write_whole
+from models.files import cannot_write, disk_errors, files_below, replace_whole, sha256_of, sync_tree, write_whole
 
 
 def test_write_whole(tmp_path: Path) -> None:
@@ -44,3 +44,8 @@ def test_disk_errors_say_what_failed_and_where(tmp_path: Path) -> None:
     message = r"It failed: No such file or directory \(.*gone\)\. Check"
     with pytest.raises(StoreError, match=message), disk_errors("It failed"):
         (tmp_path / "gone").read_bytes()
+
+
+def test_an_output_that_cannot_be_written_is_said_with_what_to_do() -> None:
+    error = cannot_write(Path("maps.png"), PermissionError(13, "Permission denied"))
+    assert error.detail == "maps.png cannot be written (Permission denied). Choose another place with --output."

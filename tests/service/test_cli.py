@@ -58,6 +58,7 @@ def test_classify_to_a_csv_file(photographs):
         (("features", "사진 folder/a.jpg", "--layer", "nowhere"), "nowhere"),
         (("features", "사진 folder/a.jpg", "--format", "gif"), "png, npz or json"),
         (("features", "missing.jpg"), "No such file"),
+        (("features", ".", "-o", "maps.npz"), "Name a folder"),
     ],
 )
 def test_mistakes_end_in_one_sentence(photographs, capsys, arguments, words):
@@ -77,6 +78,18 @@ def test_features_by_the_name_of_the_output(photographs):
     assert json.loads(Path("a-features.json").read_bytes())["layers"][0]["name"] == name
     assert run("features", photographs / "a.jpg") == 0
     assert Path("a-features.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_features_of_a_folder_go_on_after_a_bad_file_and_list_it(photographs, capsys):
+    assert run("features", photographs, "--channels", "0-3", "-o", "maps") == 1
+    out, err = capsys.readouterr()
+    assert out == "maps\n"
+    assert sorted(path.name for path in Path("maps").iterdir()) == ["a.jpg.png", "c.jpg.png"]
+    assert "b.jpg" in err
+    assert "1 of 3 files could not be read" in err
+    (photographs / "b.jpg").unlink()
+    assert run("features", photographs / "a.jpg", photographs / "c.jpg", "--format", "npz") == 0
+    assert sorted(path.name for path in Path("features").iterdir()) == ["a.jpg.npz", "c.jpg.npz"]
 
 
 def test_a_bad_setting_stops_the_command_and_is_named(photographs, capsys, monkeypatch):
