@@ -9,6 +9,7 @@ from tempfile import mkdtemp
 import httpx
 import numpy as np
 import pytest
+from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from models import store
 from models.card import Card, DataFingerprint, Metrics, Reference, Split, WeightsProvenance
@@ -17,6 +18,7 @@ from models.export import export_openvino
 from models.history import HISTORY_FILE, History, Phase
 from models.store import StoredModel
 from tests.e2e import live as server
+from tests.e2e.browser import ARGUMENTS, PATIENCE_MS
 
 LABELS = ("Käfer", "강아지", "cat", "dog")
 HISTORY = History(
@@ -117,3 +119,27 @@ def live(model_store: Path) -> Iterator[server.Live]:
 def client(live: server.Live) -> httpx.Client:
     """Requests to the running server."""
     return live.client
+
+
+@pytest.fixture(scope="module")
+def chromium() -> Iterator[Browser]:
+    """Ended with this module: while it lives, the thread has a running event loop."""
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def page(chromium: Browser, live: server.Live) -> Iterator[Page]:
+    """A fresh page in English; the test fails if a script failed or the policy was broken."""
+    context = chromium.new_context(base_url=f"http://{live.address}", locale="en-GB")
+    context.set_default_timeout(PATIENCE_MS)
+    expect.set_options(timeout=PATIENCE_MS)
+    fresh = context.new_page()
+    failures: list[str] = []
+    fresh.on("pageerror", lambda error: failures.append(str(error)))
+    fresh.on("console", lambda line: failures.append(line.text) if "Content Security Policy" in line.text else None)
+    yield fresh
+    context.close()
+    assert failures == []

@@ -14,7 +14,7 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 from sklearn.datasets import load_sample_image
 
-from tests.e2e.test_page import ARGUMENTS, PATIENCE_MS
+from tests.e2e.browser import ARGUMENTS, PATIENCE_MS
 from tests.images import TEXT, encode
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"

@@ -1,60 +1,19 @@
 """The page in real Chromium, against the running service with real models."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Locator, Page, expect
 
+from tests.e2e.browser import NOTE, PHOTOGRAPH, SECOND, choose, pixels
 from tests.e2e.live import Live, free_port, start, stop
 from tests.e2e.test_lab import FEATURE_MAP, SHARPENED
-from tests.images import TEXT, encode, jpeg
+from tests.images import encode
 
 VIEWS = ("classify", "inside", "lab", "models", "live")
-PATIENCE_MS = 30_000
 FIRST_VIEW_BYTES = 200_000
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-PHOTOGRAPH = {"name": "photograph.jpg", "mimeType": "image/jpeg", "buffer": jpeg(150, 200, seed=3)}
-SECOND = {"name": "it's second.jpg", "mimeType": "image/jpeg", "buffer": jpeg(120, 90, seed=4)}
-NOTE = {"name": "note.txt", "mimeType": "text/plain", "buffer": TEXT}
-
-
-@pytest.fixture(scope="module")
-def chromium() -> Iterator[Browser]:
-    """Ended with this module: while it lives, the thread has a running event loop."""
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
-        yield browser
-        browser.close()
-
-
-@pytest.fixture
-def page(chromium: Browser, live: Live) -> Iterator[Page]:
-    """A fresh page in English; the test fails if a script failed or the policy was broken."""
-    context = chromium.new_context(base_url=f"http://{live.address}", locale="en-GB")
-    context.set_default_timeout(PATIENCE_MS)
-    expect.set_options(timeout=PATIENCE_MS)
-    fresh = context.new_page()
-    failures: list[str] = []
-    fresh.on("pageerror", lambda error: failures.append(str(error)))
-    fresh.on("console", lambda line: failures.append(line.text) if "Content Security Policy" in line.text else None)
-    yield fresh
-    context.close()
-    assert failures == []
-
-
-def choose(page: Page, *files: dict[str, object]) -> None:
-    page.locator("#file").set_input_files(list(files))
 
 
 def test_a_photograph_is_classified(page: Page, live: Live) -> None:
@@ -126,12 +85,6 @@ def strengths(page: Page) -> list[float]:
     return [float(label.rpartition(" ")[2].replace(",", "")) for label in labels]
 
 
-def pixels(image: Locator) -> int:
-    width = image.evaluate("image => image.decode().then(() => image.naturalWidth)")
-    assert isinstance(width, int)
-    return width
-
-
 def test_three_layers_open_with_their_channels_the_strongest_first(page: Page) -> None:
     page.goto("/#inside")
     layers = page.locator(".strip button")
@@ -142,7 +95,9 @@ def test_three_layers_open_with_their_channels_the_strongest_first(page: Page) -
         expect(page.locator(".layer h3")).to_have_text(name or "")
         expect(page.locator(".tile")).not_to_have_count(0)
         assert pixels(page.locator(".tile img").first) >= 3
-        assert strengths(page) == sorted(strengths(page), reverse=True)
+        found = strengths(page)
+        assert found == sorted(found, reverse=True)
+        assert found[0] > found[-1]
         expect(layers.nth(index)).to_have_attribute("aria-pressed", "true")
     page.get_by_label("Show").select_option("64")
     expect(page.locator(".tile")).to_have_count(64)
@@ -165,6 +120,7 @@ def test_a_channel_is_shown_large_beside_the_photograph_with_what_it_answers_to(
     expect(channel.locator(".places li")).to_have_count(5)
     answers = [float(item.inner_text()) for item in channel.locator(".places b").all()]
     assert answers == sorted(answers, reverse=True)
+    assert answers[0] > answers[-1]
     expect(channel.get_by_label("The place of photograph.jpg")).to_be_visible()
 
 

@@ -1,7 +1,7 @@
 // One channel in large: its map beside the photograph, the labels it speaks for, and the places in other pictures
 // that it answers to.
 import { pictureOf, tilesOf } from "./channels.js";
-import { failure, h, number } from "./dom.js";
+import { failure, h, quantity } from "./dom.js";
 import { t } from "./i18n.js";
 import { drawSample, SAMPLES } from "./samples.js";
 import { chosenImage, currentVariant, state } from "./state.js";
@@ -23,7 +23,7 @@ export async function showChannel(section, tap, channel, shown = () => {}) {
     if (own !== turn || !section.isConnected) return;
     const places = h("ul.places", { "aria-live": "polite" });
     section.replaceChildren(title, h("p.faint", {}, t("channel.figures", {
-      low: number(tile.low, 2), high: number(tile.high, 2), rows: tap.shape[0], columns: tap.shape[1] })),
+      low: quantity(tile.low), high: quantity(tile.high), rows: tap.shape[0], columns: tap.shape[1] })),
     pair(image, tile, tap), votes(tile), h("h4", {}, t("channel.answers")), h("p.faint", {}, t("channel.places")), places);
     shown();
     await otherPlaces(places, { image, tile }, tap, channel, () => own === turn && section.isConnected);
@@ -50,7 +50,7 @@ function votes(tile) {
   return h("table.bars.votes", {}, h("caption", {}, t("channel.votes")), h("tbody", {}, tile.labels.map(({ label, lead }) =>
     h("tr", {}, h("th", { scope: "row" }, label),
       h("td", {}, h("div.track", {}, h(lead < 0 ? "div.fill.against" : "div.fill", { style: { width: `${(100 * Math.abs(lead)) / most}%` } }))),
-      h("td.number", {}, `${lead > 0 ? "+" : ""}${number(lead, 2)}`)))));
+      h("td.number", {}, `${lead > 0 ? "+" : ""}${quantity(lead)}`)))));
 }
 
 /** The strongest place of this picture, of others that were given, and of the drawings; the strongest first. */
@@ -60,7 +60,7 @@ async function otherPlaces(list, first, tap, channel, wanted) {
     const cut = await cutOut(file, tile, tap);
     if (!cut || !wanted()) return;
     const strength = Math.max(Math.abs(tile.low), Math.abs(tile.high));
-    const item = h("li", {}, h("figure", {}, cut, h("figcaption", {}, h("b", {}, number(strength, 2)), ` ${file.name}`)));
+    const item = h("li", {}, h("figure", {}, cut, h("figcaption", {}, h("b", {}, quantity(strength)), ` ${file.name}`)));
     found.push({ strength, item });
     found.sort((a, b) => b.strength - a.strength);
     list.replaceChildren(...found.map((one) => one.item));

@@ -1,6 +1,6 @@
 // A layer's channels as buttons, the strongest first.
 import { postImage } from "./api.js";
-import { choice, h, number } from "./dom.js";
+import { choice, h, number, quantity } from "./dom.js";
 import { t } from "./i18n.js";
 import { asked } from "./state.js";
 
@@ -30,8 +30,8 @@ export function channelGrid(tiles, open) {
   const buttons = tiles.map((tile) => {
     const button = h("button.tile", {
       type: "button", "aria-pressed": "false", "data-channel": String(tile.channel),
-      "aria-label": t("channels.one", { channel: tile.channel, strength: number(tile.strength, 3) }),
-      title: t("channels.one", { channel: tile.channel, strength: number(tile.strength, 3) }),
+      "aria-label": t("channels.one", { channel: tile.channel, strength: quantity(tile.strength) }),
+      title: t("channels.one", { channel: tile.channel, strength: quantity(tile.strength) }),
       onclick: () => press(button, tile, true),
     }, h("img", { src: pictureOf(tile), alt: "" }), h("span", {}, String(tile.channel)),
     h("span.track", {}, h("span.fill", { style: { width: `${(100 * tile.strength) / strongest}%` } })));

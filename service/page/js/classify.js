@@ -1,6 +1,6 @@
 // Classify: drop, paste, choose or take images; a row for each, with probabilities, timings and the curl line.
 import { asked, state } from "./state.js";
-import { pathOf, postImage, postImages } from "./api.js";
+import { pathOf, postImage, postImages, Refusal } from "./api.js";
 import { modelChoice } from "./choose.js";
 import { failure, fill, h, milliseconds, percent } from "./dom.js";
 import { t } from "./i18n.js";
@@ -56,12 +56,12 @@ function picker(camera) {
     onchange: (event) => add([...event.target.files]),
   });
   const kind = camera ? "button.touch" : "button.primary";
-  return [h(kind, { type: "button", onclick: () => input.click() }, t(camera ? "classify.camera" : "classify.choose")), input];
+  return [h(kind, { type: "button", "data-keep": input.id, onclick: () => input.click() }, t(camera ? "classify.camera" : "classify.choose")), input];
 }
 
 function samples() {
   return h("div.row.samples", {}, h("span.faint", {}, t("classify.samples")), SAMPLES.map((name) =>
-    h("button", { type: "button", "aria-label": t("classify.sample", { name: t(`sample.${name}`) }),
+    h("button", { type: "button", "data-keep": name, "aria-label": t("classify.sample", { name: t(`sample.${name}`) }),
       onclick: async () => add([await drawSample(name)]) },
     h("img", { src: `/page/samples/${name}.svg`, alt: "", width: 56, height: 56 }))));
 }
@@ -94,7 +94,7 @@ async function ask(images) {
     }
     const reply = await postImages("/v1/classify", images.map((image) => image.file), asked());
     reply.results.forEach((result, index) => {
-      if (result.error) images[index].error = new Error(result.error.detail);
+      if (result.error) images[index].error = new Refusal(result.error, result.error.status);
       else images[index].answer = result;
     });
   } catch (error) {
@@ -143,10 +143,22 @@ function curl() {
   const name = (state.images.find((image) => image.answer) ?? state.images[0]).file.name;
   const line = `curl --data-binary ${quoted(`@${name}`)} ${quoted(location.origin + pathOf("/v1/classify", asked()))}`;
   const copied = h("span.faint", { role: "status" });
+  const shown = h("pre.curl", {}, line);
   const copy = async () => {
-    await navigator.clipboard?.writeText(line).catch(() => {}); // the line is there to be selected all the same
-    copied.textContent = t("classify.copied");
+    const there = await toClipboard(line);
+    if (!there) getSelection().selectAllChildren(shown);
+    copied.textContent = t(there ? "classify.copied" : "classify.selected");
   };
-  return h("section", {}, h("h3", {}, t("classify.curl")), h("div.row", {}, h("pre.curl", {}, line),
+  return h("section", {}, h("h3", {}, t("classify.curl")), h("div.row", {}, shown,
     h("button", { type: "button", onclick: copy }, t("classify.copy")), copied));
+}
+
+/** Whether the text could be put there: browsers let pages from other machines without https do nothing of the kind. */
+async function toClipboard(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+    return true;
+  } catch {
+    return false;
+  }
 }

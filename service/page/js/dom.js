@@ -1,6 +1,6 @@
 // Elements from a short notation, and numbers as people write them. Styles are set through the CSSOM, never as
 // an attribute: the page's policy forbids inline style.
-import { language } from "./i18n.js";
+import { language, t } from "./i18n.js";
 
 /** An element: `h("p.faint#id", {title: "…", onclick: f}, "text", child, [more])`; null and false are left out. */
 export function h(name, attributes = {}, ...children) {
@@ -33,6 +33,12 @@ export function number(value, digits = 0) {
   return new Intl.NumberFormat(language(), { maximumFractionDigits: digits }).format(value);
 }
 
+/** A measured quantity with four figures at most; what is very small as a power of ten, so that it does not look like nothing. */
+export function quantity(value) {
+  const tiny = value !== 0 && Math.abs(value) < 0.001;
+  return new Intl.NumberFormat(language(), { maximumSignificantDigits: 4, notation: tiny ? "scientific" : "standard" }).format(value || 0);
+}
+
 /** A share as a percentage. */
 export function percent(value, digits = 1) {
   return new Intl.NumberFormat(language(), { style: "percent", minimumFractionDigits: digits, maximumFractionDigits: digits }).format(value);
@@ -50,7 +56,8 @@ export function choice(label, options, value, onchange) {
   return h("label", {}, label, select);
 }
 
-/** A sentence for a failure, in the style of errors. */
+/** A sentence for a failure, in the style of errors; the service's own is English, so Korean says its kind first. */
 export function failure(error) {
-  return h("p.error", { role: "status" }, error.message);
+  const kind = error.code ? t(`error.${error.code}`, {}, "") : "";
+  return h("p.error", { role: "status" }, kind ? [kind, " ", h("small", { lang: "en" }, error.message)] : error.message);
 }

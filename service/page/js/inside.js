@@ -13,10 +13,11 @@ let open = { tap: null, count: 24 };
 
 export async function show(panel) {
   root = panel;
+  if (!chosenImage() || chosenImage().error) state.chosen = state.images.findIndex((image) => !image.error);
   if (!chosenImage()) {
     const file = await drawSample("cat");
     state.images.push({ file, url: URL.createObjectURL(file) });
-    state.chosen = 0;
+    state.chosen = state.images.length - 1;
   }
   render();
 }

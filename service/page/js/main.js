@@ -29,7 +29,9 @@ async function open(name) {
   document.title = `${t(`tab.${name}`)} · catseye`;
   // A room of its own: what a view fetches late must not land in the next one.
   const room = h("div");
+  const focused = panel.contains(document.activeElement);
   panel.replaceChildren(room);
+  if (focused) panel.focus(); // what had the focus is gone, and the keyboard would start at the top again
   await view.show(room);
 }
 

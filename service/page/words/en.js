@@ -13,7 +13,7 @@ export default {
   "classify.samples": "Or try a drawing:", "classify.sample": "Classify the drawing of a {name}",
   "sample.cat": "cat", "sample.dog": "dog", "sample.beetle": "beetle", "sample.cell": "cracked solar cell",
   "classify.nopicture": "no preview", "classify.timings": "Time by stage", "classify.probabilities": "Probabilities",
-  "classify.look": "Look inside", "classify.curl": "The same from a shell", "classify.copy": "Copy", "classify.copied": "Copied.",
+  "classify.look": "Look inside", "classify.curl": "The same from a shell", "classify.copy": "Copy", "classify.copied": "Copied.", "classify.selected": "Selected: copy it with Ctrl+C.",
   "stage.receive": "receive", "stage.decode": "decode", "stage.queue": "queue", "stage.batch_wait": "batch", "stage.inference": "inference",
   "stage.respond": "respond", "stage.total": "total",
   "inside.title": "What the network sees",
