@@ -9,17 +9,20 @@ from tempfile import mkdtemp
 import httpx
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from models import store
 from models.card import Card, DataFingerprint, Metrics, Reference, Split, WeightsProvenance
-from models.classifier import HeadSpec, build_classifier, head_arrays
+from models.classifier import Classifier, HeadSpec, build_classifier, head_arrays
 from models.export import export_openvino
 from models.history import HISTORY_FILE, History, Phase
 from models.store import StoredModel
 from tests.e2e import live as server
 from tests.e2e.browser import ARGUMENTS, PATIENCE_MS
+from tests.images import photograph
 
+Floats = NDArray[np.float32]
 LABELS = ("Käfer", "강아지", "cat", "dog")
 HISTORY = History(
     phases=(
@@ -38,6 +41,22 @@ DATA = DataFingerprint(name="pets", images=40, classes=dict.fromkeys(LABELS, 10)
 SPLIT = Split(method="stratified", seed=0, train=28, validation=8, test=4)
 
 
+def lively_head(classifier: Classifier, seed: int) -> tuple[Floats, Floats]:
+    """Random kernel and bias with which photographs get different answers.
+
+    What a network with random weights makes of two photographs differs by little, so that a head which does not enlarge
+    the difference would say the same of all, and a reply to the wrong request would look right.
+    """
+    height, width = classifier.input_size
+    pixels = np.stack([photograph(height, width, number) for number in range(4)])
+    features = classifier.feature_model()(pixels, training=False).numpy()
+    random = np.random.default_rng(seed)
+    spread = np.maximum(features.std(0), 1e-3 * np.abs(features).max()).clip(1e-12)
+    kernel = random.normal(size=head_arrays(classifier)[0].shape) * (3 / spread / len(spread) ** 0.5)[:, None]
+    bias = random.normal(size=kernel.shape[1]) - features.mean(0) @ kernel
+    return kernel.astype("float32"), bias.astype("float32")
+
+
 def make_model(
     name: str,
     *,
@@ -51,9 +70,7 @@ def make_model(
 ) -> StoredModel:
     """Store a network with random weights and lively answers; ``broken``, with a network that cannot be read."""
     classifier = build_classifier(backbone, len(labels), input_size=size, head=HeadSpec(), seed=seed)
-    kernel, bias = head_arrays(classifier)
-    random = np.random.default_rng(seed)
-    kernel, bias = random.normal(size=kernel.shape).astype("float32"), random.normal(size=bias.shape).astype("float32")
+    kernel, bias = lively_head(classifier, seed)
     classifier.model.get_layer("logits").set_weights([kernel, bias])
 
     scratch = Path(mkdtemp(prefix="catseye-export-"))

@@ -1,6 +1,8 @@
 """The service held to its own OpenAPI document by schemathesis, and every reply to its request."""
 
 import asyncio
+import base64
+import itertools
 import json
 import os
 import re
@@ -80,36 +82,12 @@ def names(value, inside=""):
 
 @pytest.mark.long
 def test_ten_thousand_mixed_requests_each_get_their_own_answer(live):
-    """Pictures, variants and ways of sending mixed; each reply has the label, the id and the status of its request."""
+    """Pictures, variants, routes and ways of sending mixed; each reply is that of its request, with its id."""
     pictures = [jpeg(48, 48, seed=seed) for seed in range(12)] + [png(40, 56, seed=seed) for seed in range(12)]
-    kinds = [(picture, variant) for picture in pictures for variant in ("accurate", "fast")]
-    alone = [
-        live.client.post(f"/v1/classify?variant={variant}", content=picture).json()["predictions"]
-        for picture, variant in kinds
-    ]
-    seen: Counter[int] = Counter()
-
-    async def ask(line, number):
-        kind = number % len(kinds)
-        picture, variant = kinds[kind]
-        headers = {"x-request-id": f"number-{number}"}
-        path = f"/v1/classify?variant={variant}"
-        if number % 101 == 0:
-            status, reply_id, body = await line.post(path, b"no image", headers)
-            assert (status, body["code"]) == (400, "bad_image")
-        elif number % 7 == 0:
-            other = (kind + 2) % len(kinds)
-            content, form = form_of(picture, kinds[other][0])
-            status, reply_id, body = await line.post(path, content, headers | form)
-            first, second = body["results"]
-            assert close(first["predictions"], alone[kind])
-            assert close(second["predictions"], alone[other])
-        else:
-            status, reply_id, body = await line.post(path, picture, headers)
-            assert close(body["predictions"], alone[kind])
-            assert body["variant"] == variant
-        assert reply_id == body["request_id"] == f"number-{number}"
-        seen[status] += 1
+    kinds = [Kind(live, picture, variant) for picture in pictures for variant in ("accurate", "fast")]
+    for one, other in itertools.combinations(kinds, 2):
+        assert not close(one.predictions, other.predictions)  # or a reply to the wrong request could not be told
+    seen: Counter[tuple[str, int]] = Counter()
 
     async def everybody():
         numbers = iter(range(REQUESTS))
@@ -117,14 +95,73 @@ def test_ten_thousand_mixed_requests_each_get_their_own_answer(live):
         async def some():
             line = await Line.open(live.address)
             for number in numbers:
-                await ask(line, number)
+                seen[await ask(line, kinds, number)] += 1
             line.close()
 
         await asyncio.gather(*(some() for _ in range(TOGETHER)))
 
     asyncio.run(everybody())
-    bad = len(range(0, REQUESTS, 101))
-    assert seen == {200: REQUESTS - bad, 400: bad}
+    ways = Counter(way_of(number) for number in range(REQUESTS))
+    assert seen == {(way, 400 if way == "broken" else 200): count for way, count in ways.items()}
+
+
+def way_of(number):
+    """How the request of that number is sent."""
+    every = {"broken": 101, "several": 7, "embed": 11, "infer": 13, "explain": 17}
+    return next((way for way, step in every.items() if number % step == 0), "raw")
+
+
+class Kind:
+    """A picture and a variant, and what the service says of it when nothing else is asked."""
+
+    def __init__(self, live, picture, variant):
+        self.picture, self.query = picture, f"?variant={variant}"
+        self.variant = variant
+        self.predictions = live.client.post(f"/v1/classify{self.query}", content=picture).json()["predictions"]
+        self.embedding = live.client.post(f"/v1/embed{self.query}", content=picture).json()["embedding"]
+        self.version = live.client.get(f"/v1/models/{live.model}").json()["variants"][variant]["version"]
+        self.inference = f"/v2/models/{live.model}/versions/{self.version}/infer"
+
+
+async def ask(line, kinds, number):
+    """Send one request and hold its reply to what belongs to it; gives the way and the status."""
+    kind, way = kinds[number % len(kinds)], way_of(number)
+    name = f"number-{number}"
+    headers = {"x-request-id": name}
+    if way == "broken":
+        status, told, body = await line.post(f"/v1/classify{kind.query}", b"no image", headers)
+        assert body["code"] == "bad_image"
+    elif way == "several":
+        other = kinds[(number + 2) % len(kinds)]
+        content, form = form_of(kind.picture, other.picture)
+        status, told, body = await line.post(f"/v1/classify{kind.query}", content, headers | form)
+        first, second = body["results"]
+        assert close(first["predictions"], kind.predictions)
+        assert close(second["predictions"], other.predictions)
+    elif way == "embed":
+        status, told, body = await line.post(f"/v1/embed{kind.query}", kind.picture, headers)
+        assert body["embedding"] == pytest.approx(kind.embedding, rel=1e-2, abs=1e-3 * max(map(abs, kind.embedding)))
+    elif way == "infer":
+        status, told, body = await line.post(kind.inference, inference_of(kind.picture, name), headers)
+        assert body["outputs"][0]["data"] == [kind.predictions[0]["label"]]
+        body["request_id"] = body["id"]
+    elif way == "explain":
+        status, told, body = await line.post(f"/v1/explain{kind.query}&format=json", kind.picture, headers)
+        best = {"label": body["label"], "probability": body["probability"]}
+        assert close([best], kind.predictions[:1])
+    else:
+        status, told, body = await line.post(f"/v1/classify{kind.query}", kind.picture, headers)
+        assert close(body["predictions"], kind.predictions)
+        assert body["variant"] == kind.variant
+    assert told == body["request_id"] == name
+    return way, status
+
+
+def inference_of(picture, name):
+    """A request of the inference protocol for the picture's label."""
+    data = [base64.b64encode(picture).decode()]
+    inputs = [{"name": "image", "datatype": "BYTES", "shape": [1], "data": data}]
+    return json.dumps({"id": name, "inputs": inputs, "outputs": [{"name": "labels"}]}).encode()
 
 
 class Line:

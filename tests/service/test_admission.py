@@ -51,6 +51,26 @@ def test_a_full_queue_is_refused_at_once_with_a_time_to_come_back():
     asyncio.run(scenario())
 
 
+def test_the_time_to_come_back_follows_how_long_work_took_and_how_much_waits():
+    async def after(seconds, times, waiting=0):
+        gate = Gate("cells", slots=1, queue=10)
+        for _ in range(times):
+            async with gate.enter(soon()):
+                await asyncio.sleep(seconds)
+        async with gate.enter(soon()):
+            waiters = [asyncio.create_task(gate.enter(soon()).__aenter__()) for _ in range(waiting)]
+            await asyncio.sleep(0)
+            told = gate.retry_after()
+            for waiter in waiters:
+                waiter.cancel()
+            await asyncio.gather(*waiters, return_exceptions=True)
+        return told
+
+    quick, slow = asyncio.run(after(0, 60)), asyncio.run(after(0.2, 5))
+    assert quick < 0.05 < 0.1 < slow  # at first it is guessed to be 0.05 s
+    assert asyncio.run(after(0, 0, waiting=8)) == pytest.approx(5 * 0.05)
+
+
 def test_what_has_expired_is_never_run():
     async def scenario():
         gate = Gate("cells", slots=1, queue=5)

@@ -30,9 +30,11 @@ async function open(name) {
   // A room of its own: what a view fetches late must not land in the next one.
   const room = h("div");
   const focused = panel.contains(document.activeElement);
+  const kept = focused ? document.activeElement.dataset.keep : undefined;
   panel.replaceChildren(room);
   if (focused) panel.focus(); // what had the focus is gone, and the keyboard would start at the top again
   await view.show(room);
+  if (kept && document.activeElement === panel) room.querySelector(`[data-keep="${CSS.escape(kept)}"]`)?.focus();
 }
 
 function listenToTabs() {
