@@ -89,7 +89,7 @@ class Catseye:
         from service.pipeline import Pipeline
 
         leave_with_parent(drain)
-        count_worker()
+        count_worker(settings.workers)
         drop_unread(settings.timeout)
         Laggards(settings.timeout).watch(AutoHTTPProtocol)
         self._pipeline = Pipeline(settings)

@@ -80,6 +80,7 @@ LOAD_BROKEN = Gauge(
     multiprocess_mode="livemax",
 )
 WORKER_STARTS = Counter("catseye_worker_starts_total", "Worker processes that have started.")
+WORKER_RESTARTS = Counter("catseye_worker_restarts_total", "Those of them that took the place of one that had ended.")
 BUILD_INFO = Gauge(
     "catseye_build_info",
     "1, with the versions.",
@@ -94,21 +95,29 @@ DRIFT = Gauge(
 )
 
 
-def count_worker() -> None:
-    """Once in each worker, when it starts."""
+def count_worker(workers: int) -> None:
+    """Once in each worker, when it starts; ``workers`` is how many a server has."""
     forget_dead_workers()
     WORKER_STARTS.inc()
+    # The starts of a whole server are no alarm, however many workers it has.
+    if (_of_all_workers().get_sample_value("catseye_worker_starts_total") or 0) > workers:
+        WORKER_RESTARTS.inc()
     BUILD_INFO.labels(version("catseye"), platform.python_version(), version("bentoml")).set(1)
 
 
 def exposition() -> bytes:
     """The text that Prometheus reads, over all workers."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
-        return generate_latest(REGISTRY)
     forget_dead_workers()
+    return generate_latest(_of_all_workers())
+
+
+def _of_all_workers() -> CollectorRegistry:
+    """What all workers have counted; this process alone where it is no worker of a server's."""
+    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+        return REGISTRY
     registry = CollectorRegistry()
     MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no annotation there
-    return generate_latest(registry)
+    return registry
 
 
 def forget_dead_workers() -> None:

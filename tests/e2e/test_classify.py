@@ -201,6 +201,10 @@ def test_each_request_leaves_one_json_line_in_the_log(live):
     entry = json.loads(lines[0])
     assert (entry["route"], entry["status"], entry["model"]) == ("/v1/classify", 200, "pets")
     assert entry["bytes_in"] == len(PHOTOGRAPH)
+    assert entry["timing_ms"].keys() >= {"receive", "decode", "queue", "inference", "total"}
+    # Nothing else, so neither the image nor a header of the client's.
+    known = {"time", "request_id", "trace_id", "method", "route", "status", "model", "version", "variant"}
+    assert entry.keys() == known | {"bytes_in", "bytes_out", "ms", "timing_ms"}
     assert len(lines) == 1
 
 
