@@ -56,15 +56,15 @@ class Case:
     outputs: tuple[str, ...] = ("logits",)
 
 
-def make_model(folder: Path) -> StoredModel:
-    """MobileNetV2 with random weights and both exports, as training leaves it."""
-    classifier = build_classifier("mobilenet_v2", 2, input_size=SIZE)
+def make_model(folder: Path, backbone: str = "mobilenet_v2") -> StoredModel:
+    """A network with random weights and both exports, as training leaves it."""
+    classifier = build_classifier(backbone, 2, input_size=SIZE)
     classifier.model.save(folder / KERAS_FILE)
     noise = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3), dtype=np.uint8)
     card = Card(
         name="bench",
         labels=("a", "b"),
-        backbone="mobilenet_v2",
+        backbone=backbone,
         input_size=(SIZE, SIZE),
         weights=WeightsProvenance(source="none", detail="random"),
         taps=classifier.taps,

@@ -45,7 +45,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     if options.quick:
         shape = Shape(rounds=1, seconds=1, connections=(1, 16), sweep=False, paced=False, base_port=options.port)
     machine, kept = machine_name(), options.state / "chosen.json"
-    model = stored_model((options.state / "store").absolute())
+    model = stored_model(options.state)
     with tempfile.TemporaryDirectory(prefix="catseye-bench-") as folder:
         scratch = Path(folder)
         run = Run(shape, options.peers, model, write_photographs(scratch), scratch, options.state.absolute())

@@ -1,4 +1,4 @@
-"""The model that all serve: MobileNetV2 at 224 pixels with random weights, in Keras, float32 and int8."""
+"""The model that all serve: a network at 224 pixels with random weights, in Keras, float32 and int8."""
 
 import os
 import shutil
@@ -12,17 +12,19 @@ from models import store
 from models.classifier import head_arrays, load_classifier
 from models.store import StoredModel
 
+BACKBONE = "mobilenet_v2"
 
-def stored_model(home: Path) -> StoredModel:
-    """The model in the store under ``home``, made at the first call."""
-    os.environ["BENTOML_HOME"] = str(home)
+
+def stored_model(state: Path, backbone: str = BACKBONE) -> StoredModel:
+    """The model in its own store under ``state``, made at the first call."""
+    os.environ["BENTOML_HOME"] = str((state / ("store" if backbone == BACKBONE else f"store-{backbone}")).absolute())
     there = store.list_models("bench")
-    return there[-1] if there else _make()
+    return there[-1] if there else _make(backbone)
 
 
-def _make() -> StoredModel:
+def _make(backbone: str) -> StoredModel:
     with tempfile.TemporaryDirectory() as scratch:
-        made = make_model(Path(scratch))
+        made = make_model(Path(scratch), backbone)
         kernel, bias = head_arrays(load_classifier(made.keras_path, made.card))
 
         def write(folder: Path) -> None:

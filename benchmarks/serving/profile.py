@@ -1,6 +1,6 @@
 """Where the time of a request goes: microseconds by stage that add up to what the client sees.
 
-    python -m benchmarks.serving.profile [--seconds 5] [--network int8]
+    python -m benchmarks.serving.profile [--seconds 5] [--network int8] [--backbone resnet50]
 
 Every stage is a mean over the requests of one run, from the service's own access log, whose lines carry the
 stages that each answer names. What no line explains is the difference to the client's mean, which for so many
@@ -18,7 +18,7 @@ from typing import Any
 
 from benchmarks.serving.contestants import OURS, contestants
 from benchmarks.serving.load import Load, check_wrk, closed
-from benchmarks.serving.model import stored_model
+from benchmarks.serving.model import BACKBONE, stored_model
 from benchmarks.serving.photographs import write_photographs
 from benchmarks.serving.servers import ROOT, Server, start
 from service.plans import this_machine
@@ -75,13 +75,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="benchmarks.serving.profile", description=__doc__.splitlines()[0])
     parser.add_argument("--seconds", type=float, default=5.0)
     parser.add_argument("--network", default="int8", choices=("int8", "float32", "keras"))
+    parser.add_argument("--backbone", default=BACKBONE, help="whose architecture; the weights are random")
     parser.add_argument("--connections", type=int, nargs="+", default=[1, 16])
     parser.add_argument("--photograph", default="640x480", choices=("640x480", "12MP"))
     parser.add_argument("--port", type=int, default=4298)
     parser.add_argument("--state", type=Path, default=ROOT / ".catseye" / "bench", help="where the model is kept")
     options = parser.parse_args(arguments)
     check_wrk()
-    model = stored_model((options.state / "store").absolute())
+    model = stored_model(options.state, options.backbone)
     ours = next(each for each in contestants() if each.name == OURS and each.network == options.network)
     with tempfile.TemporaryDirectory(prefix="catseye-profile-") as folder:
         scratch = Path(folder)
@@ -92,14 +93,18 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with start(command, environment, options.port, ours.ready, log, scratch) as server:
             load = Load(options.port, ours.path, file, "image/jpeg")
             closed(load, 16, 2)
-            profiles = {}
+            profiles, rates = {}, {}
             for connections in options.connections:
                 _settle(server)  # what earlier clients left behind is not this measurement's
                 before = log.stat().st_size
                 outcome = closed(load, connections, options.seconds)
                 lines = access_lines(log, before)
+                rates[connections] = outcome.rate
                 profiles[connections] = profile(lines, connections / outcome.rate * 1e3)
-    print(f"{this_machine().processor}, {options.network}, {options.photograph}\n\n{table(profiles)}")
+    print(f"{this_machine().processor}, {options.backbone}, {options.network}, {options.photograph}\n")
+    print(f"{table(profiles)}\n")
+    for connections, rate in rates.items():
+        print(f"{connections} connection{'s' * (connections > 1)}: {rate:.1f} images a second")
 
 
 if __name__ == "__main__":
