@@ -60,6 +60,14 @@ def test_selectors_meet_the_pods(folder: str) -> None:
     assert found["HorizontalPodAutoscaler"]["spec"]["scaleTargetRef"]["name"] == "catseye"
 
 
+@pytest.mark.parametrize("folder", FOLDERS)
+def test_applying_again_does_not_set_back_what_the_autoscaler_chose(folder: str) -> None:
+    found = objects(folder)
+    assert "replicas" not in found["Deployment"]["spec"]
+    assert found["HorizontalPodAutoscaler"]["spec"]["minReplicas"] >= 2
+    assert found["Deployment"]["spec"]["strategy"]["rollingUpdate"]["maxUnavailable"] == 0
+
+
 def test_the_service_monitor_meets_the_service() -> None:
     found = objects("overlays/monitoring")
     monitor, service = found["ServiceMonitor"], found["Service"]

@@ -104,11 +104,20 @@ def query(client: httpx.Client, expression: str) -> list[dict[str, Any]]:
     return result
 
 
+def shows(client: httpx.Client, expression: str) -> bool:
+    """Whether a panel with this query would show a number."""
+    return any(sample["value"][1] != "NaN" for sample in query(client, expression))
+
+
 @pytest.mark.parametrize(("panel", "expression"), panel_queries())
 def test_every_panel_shows_data(prometheus: httpx.Client, panel: str, expression: str) -> None:
-    values = [sample["value"][1] for sample in query(prometheus, expression)]
-    assert values, expression
-    assert any(value != "NaN" for value in values), expression
+    assert shows(prometheus, expression), expression
+
+
+def test_every_stage_of_a_request_is_timed(prometheus: httpx.Client) -> None:
+    found = query(prometheus, "sum by (stage) (catseye_stage_duration_seconds_count) > 0")
+    stages = {"receive", "decode", "queue", "batch_wait", "inference", "respond"}
+    assert {sample["metric"]["stage"] for sample in found} == stages
 
 
 @pytest.mark.parametrize("record", [rule["record"] for rule in rules() if "record" in rule])
