@@ -2,6 +2,7 @@
 
 import json
 import lzma
+import shutil
 import tarfile
 import zipfile
 import zlib
@@ -129,13 +130,27 @@ def _extract(path: Path, folder: Path) -> None:
                 _check_member(path, member)
                 if count >= MAX_FILES or total > MAX_BYTES:
                     raise BadData(f"{path} unpacks to more than {MAX_FILES} files or {MAX_BYTES >> 30} GiB.")
-                archive.extract(member, folder, filter="data")
+                _write(archive, member, folder)
     except (tarfile.TarError, EOFError, ValueError, lzma.LZMAError, zlib.error) as error:
         raise BadData(f"{path} is no readable archive ({error}). Export the model again.") from error
 
 
+def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
+    """Write a member that was checked; by hand, since tarfile's own filter is missing before Python 3.11.4."""
+    content = archive.extractfile(member)
+    if content is None:  # a folder, which is made when a file lies in it
+        return
+    target = folder / member.name
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with content, target.open("wb") as file:
+        shutil.copyfileobj(content, file)
+
+
 def _check_member(path: Path, member: tarfile.TarInfo) -> None:
-    if member.isdir() or (member.isreg() and PurePosixPath(member.name).suffix in _KINDS):
+    place = PurePosixPath(member.name)
+    if place.is_absolute() or ".." in place.parts:
+        raise BadData(f"{path} holds {member.name!r}, which lies outside of the model. Export the model again.")
+    if member.isdir() or (member.isreg() and place.suffix in _KINDS):
         return
     raise BadData(f"{path} holds {member.name!r}, a kind of file that no model has. Export the model again.")
 
