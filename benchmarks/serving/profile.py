@@ -4,7 +4,8 @@
 
 Every stage is a mean over the requests of one run, from the service's own access log, whose lines carry the
 stages that each answer names. What no line explains is the difference to the client's mean, which for so many
-connections in a closed loop is connections / rate (Little's law).
+connections in a closed loop is connections / rate (Little's law). The processor time of an image, below the table,
+says how many a core can do, also where others keep the machine busy.
 """
 
 import argparse
@@ -93,18 +94,20 @@ def main(arguments: Sequence[str] | None = None) -> None:
         with start(command, environment, options.port, ours.ready, log, scratch) as server:
             load = Load(options.port, ours.path, file, "image/jpeg")
             closed(load, 16, 2)
-            profiles, rates = {}, {}
+            profiles, said = {}, []
             for connections in options.connections:
                 _settle(server)  # what earlier clients left behind is not this measurement's
-                before = log.stat().st_size
+                before, used = log.stat().st_size, server.processor_seconds()
                 outcome = closed(load, connections, options.seconds)
                 lines = access_lines(log, before)
-                rates[connections] = outcome.rate
+                used = (server.processor_seconds() - used) / len(lines) * 1e3
+                said.append(
+                    f"{connections} at once: {outcome.rate:.1f} images a second, {used:.1f} ms of a processor each"
+                )
                 profiles[connections] = profile(lines, connections / outcome.rate * 1e3)
     print(f"{this_machine().processor}, {options.backbone}, {options.network}, {options.photograph}\n")
     print(f"{table(profiles)}\n")
-    for connections, rate in rates.items():
-        print(f"{connections} connection{'s' * (connections > 1)}: {rate:.1f} images a second")
+    print("\n".join(said))
 
 
 if __name__ == "__main__":

@@ -55,9 +55,9 @@ class Server:
 
     def busy(self, seconds: float = 0.3) -> bool:
         """Whether it uses more than a tenth of a processor during so many seconds."""
-        before = self._processor_seconds()
+        before = self.processor_seconds()
         time.sleep(seconds)
-        return self._processor_seconds() - before > 0.1 * seconds
+        return self.processor_seconds() - before > 0.1 * seconds
 
     def end(self) -> None:
         """End all of it."""
@@ -77,7 +77,8 @@ class Server:
     def __exit__(self, *_: object) -> None:
         self.end()
 
-    def _processor_seconds(self) -> float:
+    def processor_seconds(self) -> float:
+        """What all of it has used so far."""
         total = 0.0
         for each in self.family():
             with contextlib.suppress(psutil.NoSuchProcess):
