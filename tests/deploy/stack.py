@@ -1,6 +1,7 @@
 """A project of ``docker compose`` on the shipped file, under a name and on ports of its own."""
 
 import os
+import signal
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -9,7 +10,7 @@ from pathlib import Path
 
 import httpx
 
-from tests.deploy.conftest import ROOT, free_port
+from tests.deploy.conftest import ROOT, free_port, wait_for
 from tests.images import png
 
 
@@ -52,7 +53,17 @@ class Stack:
 
     def container(self, name: str) -> str:
         """The id of a service's container."""
-        return self.compose("ps", "-q", name).strip()
+        return self.compose("ps", "-a", "-q", name).strip()
+
+    def kill(self, name: str) -> None:
+        """Kill the first process of a service's container, and wait until the container has been started again."""
+        container = self.container(name)
+        state = "{{.State.Pid}} {{.RestartCount}}"
+        pid, count = map(int, docker("inspect", "-f", state, container).split())
+        # From outside: `docker kill` counts as a wish of the user's and is not made good.
+        os.kill(pid, signal.SIGKILL)
+        again = str(count + 1)
+        wait_for("restart", lambda: docker("inspect", "-f", "{{.RestartCount}}", container) == again, 30)
 
     def classify(self, model: str = "") -> httpx.Response:
         """One request through the published port."""

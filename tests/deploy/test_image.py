@@ -1,54 +1,62 @@
-"""The serving image under ``docker compose`` on a small model, and Prometheus beside it: what CI runs of the images."""
+"""What the serving image holds, how large it is, and what it does without compose."""
 
 import json
+import os
+import shutil
 import subprocess
-import time
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
-import httpx
 import pytest
 from packaging.utils import canonicalize_name
 
 from deploy import locks
-from tests.deploy.conftest import fill_store, wait_for
-from tests.deploy.stack import Stack, composed, docker
-from tests.deploy.test_prometheus import panel_queries, query
+from models import store
+from models.archive import export_archive
+from tests.deploy.conftest import ROOT, fill_store
+from tests.deploy.stack import composed, docker
+from tests.deploy.test_kubernetes import pod
 
-pytestmark = [pytest.mark.docker, pytest.mark.image]
-STARTED = ("service", "prometheus")
+pytestmark = pytest.mark.docker
 PYTHON = "python:3.11-slim-bookworm"
 
 
-@pytest.fixture(scope="module")
-def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
-    """Build and start the service on a store that one small model was copied into, with Prometheus."""
-    folder = tmp_path_factory.mktemp("store")
-    fill_store(folder / "bentoml")
-    with composed("image", CATSEYE_BATCH="4", CATSEYE_CACHE_MB="1") as running:
-        running.compose("build", "service")
-        running.compose("up", "--no-start", "--no-deps", *STARTED)
-        volumes = "-v", f"{folder}:/from:ro", "-v", f"{running.project}_store:/to"
-        copy = "cp -r /from/bentoml /to/ && chown -R 10001:10001 /to"
-        docker("run", "--rm", "--user", "0", *volumes, "--entrypoint", "sh", "catseye", "-c", copy)
-        running.compose("up", "-d", "--no-deps", *STARTED)
-        wait_for("the service", lambda: running.classify().status_code == 200, 120)
-        yield running
+@pytest.fixture(scope="module", autouse=True)
+def image() -> None:
+    """Build it, or take what an earlier test has built."""
+    with composed("image") as project:
+        project.compose("build", "service")
 
 
-def test_the_published_port_answers(stack: Stack) -> None:
-    assert stack.classify().json()["model"] == "shapes"
-    container = stack.container("service")
-    wait_for("healthy", lambda: docker("inspect", "-f", "{{.State.Health.Status}}", container) == "healthy")
+def builds_with(kit: str, program: str, *arguments: str) -> bool:
+    """Whether a docker client builds with BuildKit (1) or the classic builder (0)."""
+    command = [program, "build", *arguments]
+    return (
+        subprocess.run(command, cwd=ROOT, env=os.environ | {"DOCKER_BUILDKIT": kit}, capture_output=True).returncode
+        == 0
+    )
 
 
-def test_the_serving_image_is_small_and_has_no_tensorflow(stack: Stack) -> None:
+@pytest.mark.parametrize("kit", ["0", "1"], ids=["classic", "buildkit"])
+def test_either_builder_takes_the_dockerfile(kit: str) -> None:
+    # Of two clients on a machine, the first on the PATH may be one without BuildKit.
+    clients = [program for program in ("docker", "/usr/bin/docker") if shutil.which(program)]
+    client = next(program for program in clients if builds_with(kit, program, "--help"))
+    assert builds_with(kit, client, "--network", "host", "--target", "project", ".")
+
+
+def test_it_is_small_and_has_no_tensorflow() -> None:
     sizes = [int(docker("image", "inspect", "-f", "{{.Size}}", name)) for name in ("catseye", PYTHON)]
     assert sizes[0] - sizes[1] <= 550_000_000
     find = "import importlib.util as u; print([m for m in ('tensorflow', 'keras', 'nncf') if u.find_spec(m)])"
     assert docker("run", "--rm", "--entrypoint", "python3", "catseye", "-c", find) == "[]"
 
 
-def test_the_image_holds_what_its_bill_says(stack: Stack) -> None:
+def test_it_holds_what_its_bill_says() -> None:
     listing = docker("run", "--rm", "--entrypoint", "python3", "catseye", "-m", "pip", "list", "--format", "json")
     found = {canonicalize_name(each["name"]): each["version"] for each in json.loads(listing)}
     base = docker("run", "--rm", PYTHON, "python3", "-m", "pip", "list", "--format", "json")
@@ -58,30 +66,31 @@ def test_the_image_holds_what_its_bill_says(stack: Stack) -> None:
     assert found.keys() - locked.keys() - of_base == {"catseye"}
 
 
-def test_containers_run_without_root_on_a_read_only_system(stack: Stack) -> None:
-    container = stack.container("service")
-    assert docker("exec", container, "id", "-u") == "10001"
-    for path in ("/opt/x", "/var/lib/catseye/x", "/etc/x"):
-        tried = subprocess.run(["docker", "exec", container, "touch", path], capture_output=True)
-        assert tried.returncode != 0, path
-    variables = docker("inspect", "-f", "{{.Config.Env}}", container)
-    assert "BENTOML_CONTAINERIZED" not in variables
+@contextmanager
+def served(folder: Path) -> Iterator[str]:
+    """The address of a web server with the folder's files."""
+    server = ThreadingHTTPServer(("127.0.0.1", 0), partial(SimpleHTTPRequestHandler, directory=str(folder)))
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    try:
+        yield f"http://127.0.0.1:{server.server_port}"
+    finally:
+        server.shutdown()
+        server.server_close()
 
 
-def test_ports_are_open_on_this_machine_only(stack: Stack) -> None:
-    for name in ("service", "prometheus"):
-        bound = docker("port", stack.container(name)).split("-> ")[1]
-        assert bound.startswith("127.0.0.1:")
-
-
-def test_prometheus_sees_the_service_and_the_panels_have_data(stack: Stack) -> None:
-    with httpx.Client(base_url=stack.prometheus, timeout=10) as client:
-        wait_for("target", lambda: bool(query(client, 'up{job="catseye"} == 1')))
-        for _ in range(2):
-            for _ in range(150):
-                assert stack.classify().status_code == 200
-            httpx.post(f"{stack.service}/v1/classify", content=b"no image")
-            time.sleep(6)
-        wait_for("recorded", lambda: bool(query(client, "catseye:requests:rate5m")))
-        empty = [panel for panel, expression in panel_queries() if not query(client, expression)]
-        assert empty == []
+def test_a_pod_s_init_container_fetches_a_model_into_an_empty_store(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill_store(tmp_path / "made")
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "made"))
+    export_archive("shapes", tmp_path / "shapes.bentomodel")
+    (tmp_path / "volume").mkdir()
+    (tmp_path / "volume").chmod(0o777)
+    container = pod("overlays/object-storage")["initContainers"][0]
+    program, *words = container["command"] + container["args"]
+    with served(tmp_path) as address:
+        given = "-e", f"MODEL_URL={address}/shapes.bentomodel", "-v", f"{tmp_path / 'volume'}:/var/lib/catseye"
+        hardened = "--read-only", "--tmpfs", "/tmp:mode=1777", "--cap-drop", "ALL", "--network", "host"
+        docker("run", "--rm", *hardened, *given, "--entrypoint", program, "catseye", *words)
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "volume" / "bentoml"))
+    assert [model.card.name for model in store.list_models()] == ["shapes"]
