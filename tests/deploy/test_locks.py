@@ -67,6 +67,11 @@ def test_versions_are_those_that_are_known_to_work(lock: str) -> None:
     }
 
 
+def test_training_adds_to_serving_and_changes_nothing() -> None:
+    serving, training = ({each.name: each.version for each in locks.read(lock)} for lock in ("serving", "training"))
+    assert serving.items() < training.items()
+
+
 @pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
 @pytest.mark.parametrize(("lock", "extras"), IMAGES.items())
 def test_a_lock_is_complete_and_holds_nothing_else(lock: str, extras: tuple[str, ...], machine: str) -> None:
