@@ -20,11 +20,13 @@ from numpy.typing import NDArray
 from models.card import Export, FilePrecision
 from models.errors import BadData, BadParameter, StoreError
 from models.files import sha256_of, sync, sync_tree
+from models.heads import HeadArrays, read_head, refit, write_head
 from models.telemetry import load_openvino, no_telemetry
 
 if TYPE_CHECKING:
     from models.classifier import Classifier
 
+Floats = NDArray[np.float32]
 Preset = Literal["mixed", "performance"]
 """``performance`` has symmetric activations, which suits ReLU; ``mixed`` has asymmetric ones where values go
 below zero, as after swish."""
@@ -67,11 +69,19 @@ def export_openvino(classifier: "Classifier", folder: Path) -> Export:
     return _write(_named(converted, names), folder, "float32")
 
 
-def quantize(folder: Path, images: Iterable[NDArray[np.uint8]], preset: Preset = "performance") -> Export:
+def quantize(
+    folder: Path,
+    images: Iterable[NDArray[np.uint8]],
+    preset: Preset = "performance",
+    *,
+    refit_on: Iterable[NDArray[np.uint8]] = (),
+) -> Export:
     """Write ``openvino/int8.xml`` and ``.bin`` beside the float32 files of a model's ``folder``.
 
     ``images`` (height, width, 3) calibrate the ranges: some hundred of the training images, decoded as in
     serving. The averages and the head stay in float32, which costs nothing and keeps class activation exact.
+    On the batches ``refit_on`` (batch, height, width, 3), more of the training images, the head is moved so that
+    it gives the float network's logits from what the rounded one sees; ``head.npz`` then holds it too.
     Raises ``BadData`` without images of the model's size, ``StoreError`` without a float32 export.
     """
     openvino = load_openvino()
@@ -92,10 +102,50 @@ def quantize(folder: Path, images: Iterable[NDArray[np.uint8]], preset: Preset =
             nncf.Dataset(batches),
             preset=_nncf_preset(nncf, preset),
             subset_size=len(batches),
+            # Layer by layer on what the layers below really give: slower, and nearer (docs/decisions/0020).
+            fast_bias_correction=False,
             ignored_scope=nncf.IgnoredScope(names=head_operations(model), validate=False),
         )
     note = f"{preset} preset, calibrated on {len(batches)} images"
+    embedding, logits = _seen(core, model, quantized, refit_on)
+    if len(embedding):
+        float_head = read_head(folder)
+        head = refit(float_head, embedding, logits)
+        write_head(folder, {"float32": float_head, "int8": head})
+        _put_head(quantized, head)
+        note += f", head fitted on {len(embedding)}"
     return _write(quantized, folder, "int8").model_copy(update={"note": note})
+
+
+def _seen(core: Any, plain: Any, rounded: Any, batches: Iterable[NDArray[np.uint8]]) -> tuple[Floats, Floats]:
+    """Embedding (images, features) of the rounded network and logits (images, classes) of the plain one."""
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
+    wanted = ((rounded, EMBEDDING), (plain, LOGITS))
+    networks = [core.compile_model(_with_output(model, name), "CPU", settings) for model, name in wanted]
+    parts: list[list[Floats]] = [[], []]
+    for batch in batches:
+        for found, network in zip(parts, networks, strict=True):
+            found.append(np.array(network(batch)[0], np.float32))
+    embedding, logits = (np.concatenate(found) if found else np.empty((0, 0), np.float32) for found in parts)
+    return embedding, logits
+
+
+def _with_output(model: Any, name: str) -> Any:
+    """A copy of a network with that output alone."""
+    copy = model.clone()
+    for node in [port.get_node() for port in copy.outputs if port.get_any_name() != name]:
+        copy.remove_result(node)
+    return copy
+
+
+def _put_head(model: Any, head: HeadArrays) -> None:
+    """Have the logits come from the embedding by that head."""
+    ops = load_openvino().opset1
+    kernel, bias = (ops.constant(part) for part in head)
+    embedding = model.output(EMBEDDING).get_node().input_value(0)
+    logits = ops.add(ops.matmul(embedding, kernel, False, False), bias)
+    model.output(LOGITS).get_node().input(0).replace_source_output(logits.output(0))
+    model.validate_nodes_and_infer_types()
 
 
 def head_operations(model: Any) -> list[str]:

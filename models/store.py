@@ -19,19 +19,17 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from models.card import CARD_FILE, Card, FilePrecision, read_card
+from models.card import CARD_FILE, Card, FilePrecision, Precision, read_card
 from models.errors import BadParameter, StoreError, UnknownModel
 from models.files import disk_errors, files_below, sha256_of, sync, sync_tree, write_whole
 from models.staging import exclusive, note_emptied, staging
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
+    from models.heads import HeadArrays
 
 logger = logging.getLogger(__name__)
 
 KERAS_FILE = "model.keras"
-HEAD_FILE = "head.npz"
 BENTOML_FILE = "model.yaml"
 
 # BentoML's own rule for a tag, which also keeps every name inside the store's folder.
@@ -67,14 +65,16 @@ class StoredModel:
         have = ", ".join(export.precision for export in self.card.exports) or "nothing"
         raise StoreError(f"Model {self.tag} has no {precision} export, only {have}. Export it first.")
 
-    def head(self) -> "tuple[NDArray[np.float32], NDArray[np.float32]]":
-        """Kernel ``(embedding, classes)`` and bias ``(classes,)``: logits = embedding @ kernel + bias."""
+    def head(self, precision: Precision = "float32") -> "HeadArrays":
+        """Kernel ``(embedding, classes)`` and bias ``(classes,)``: logits = embedding @ kernel + bias.
+
+        Of the network in that precision: int8 may have a head of its own.
+        """
         # Here, since those who only look what there is (commands, the launcher) need no arrays.
-        import numpy as np
+        from models.heads import HEAD_FILE, read_head
 
         try:
-            with np.load(self.path / HEAD_FILE, allow_pickle=False) as arrays:
-                return np.asarray(arrays["kernel"], np.float32), np.asarray(arrays["bias"], np.float32)
+            return read_head(self.path, "int8" if precision == "int8" else "float32")
         except (OSError, KeyError, ValueError) as error:
             reason = f"{HEAD_FILE} of model {self.tag} cannot be read."
             raise StoreError(f"{reason} Store the model again.") from error

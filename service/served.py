@@ -37,7 +37,7 @@ class Served:
         self.variant: VariantName = "fast" if stored.card.variant_of else "accurate"
         self.plan = plan
         self.runtime: Runtime = open_for(stored, settings, plan, cores)
-        self._head = stored.head()
+        self._head = stored.head(self.runtime.precision)
         wait = plan.wait_ms / 1e3
         self.batcher = (
             Batcher(self.runtime.run, most=plan.batch, wait=wait, runs=plan.streams, seen=self._seen())

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-import numpy as np
-
 from models import store
 from models.card import Card, Distillation, Export, WeightsProvenance
 from models.classifier import Classifier, head_arrays
 from models.export import export_openvino
 from models.files import write_whole
+from models.heads import read_head, write_head
 from models.history import HISTORY_FILE, History, Phase
-from models.store import HEAD_FILE, KERAS_FILE, StoredModel
+from models.store import KERAS_FILE, StoredModel
 from training import precision
 from training.activations import activations
 from training.checkpoint import Progress
@@ -92,7 +91,7 @@ def _report(outcome: Outcome, card: Card, choice: precision.Choice, folder: Path
             phases=outcome.phases,
             notes=[*outcome.notes, *filter(None, [choice.reason])],
             preview=outcome.preview,
-            activation=activations(runtime, card, *head_arrays(outcome.classifier)),
+            activation=activations(runtime, card, *read_head(folder, choice.answers.precision)),
         )
         path = write_report(outcome.folder, report)
     finally:
@@ -108,8 +107,7 @@ def history_of(phases: Sequence[Progress]) -> History:
 def export_files(classifier: Classifier, folder: Path) -> Export:
     """Fill a model's folder: the Keras file, the head as arrays, and the OpenVINO export that is returned."""
     classifier.model.save(folder / KERAS_FILE)
-    kernel, bias = head_arrays(classifier)
-    np.savez(folder / HEAD_FILE, kernel=kernel, bias=bias)
+    write_head(folder, {"float32": head_arrays(classifier)})
     return export_openvino(classifier, folder)
 
 

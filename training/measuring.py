@@ -37,7 +37,7 @@ def measure(model: StoredModel, data: Path, out: Path | None = None, *, allow_un
             dataset=dataset,
             samples=samples,
             logits=logits,
-            activation=activations(runtime, model.card, *model.head()),
+            activation=activations(runtime, model.card, *model.head(runtime.precision)),
         )
         if out is not None:
             console.print(f"Report: {write_report(out, report)}", highlight=False)

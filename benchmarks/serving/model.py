@@ -5,11 +5,10 @@ import shutil
 import tempfile
 from pathlib import Path
 
-import numpy as np
-
 from benchmarks.runtime import make_model
 from models import store
 from models.classifier import head_arrays, load_classifier
+from models.heads import write_head
 from models.store import StoredModel
 
 BACKBONE = "mobilenet_v2"
@@ -30,6 +29,6 @@ def _make(backbone: str) -> StoredModel:
         def write(folder: Path) -> None:
             shutil.copy(made.keras_path, folder)
             shutil.copytree(made.path / "openvino", folder / "openvino")
-            np.savez(folder / store.HEAD_FILE, kernel=kernel, bias=bias)
+            write_head(folder, {"float32": (kernel, bias)})
 
         return store.save(made.card, write)

@@ -12,6 +12,7 @@ from PIL import Image
 from models import store
 from models.classifier import head_arrays
 from models.export import export_openvino
+from models.heads import write_head
 from tests.e2e import live as server
 from tests.images import jpeg
 from tests.models.cards import small_card
@@ -48,7 +49,7 @@ def keep(name, classifier):
 
         def write(folder):
             kernel, bias = head_arrays(classifier)
-            np.savez(folder / store.HEAD_FILE, kernel=kernel, bias=bias)
+            write_head(folder, {"float32": (kernel, bias)})
             (Path(scratch) / "openvino").rename(folder / "openvino")
 
         store.save(card, write)

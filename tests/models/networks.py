@@ -16,6 +16,7 @@ from models.activation import softmax
 from models.card import Card, WeightsProvenance
 from models.classifier import Classifier, HeadSpec, build_classifier, head_arrays
 from models.export import export_openvino, preset_for, quantize
+from models.heads import write_head
 from models.store import StoredModel
 
 Depths = Literal["last", "several"]
@@ -67,7 +68,7 @@ def stored(
     def write(target: Path) -> None:
         classifier.model.save(target / store.KERAS_FILE)
         kernel, bias = head_arrays(classifier)
-        np.savez(target / store.HEAD_FILE, kernel=kernel, bias=bias)
+        write_head(target, {"float32": (kernel, bias)})
         (folder / "openvino").rename(target / "openvino")
 
     with pytest.MonkeyPatch.context() as patch:
