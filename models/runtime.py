@@ -38,9 +38,10 @@ class Runtime(Protocol):
     streams: int
     """How many runs go on at once before they wait for each other."""
 
-    def run(self, images: NDArray[np.uint8], outputs: Sequence[str] = ("logits",)) -> Outputs:
+    def run(self, images: NDArray[np.uint8], outputs: Sequence[str] = ("logits",), *, alone: bool = False) -> Outputs:
         """The named outputs, float32 with the batch first, for ``images`` (batch, height, width, 3) in RGB.
 
+        ``alone`` says that nobody else is about to run, so that this run may have every processor.
         Raises ``BadParameter`` for images of another shape or type, ``UnknownLayer`` for an unknown output.
         """
 

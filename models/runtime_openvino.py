@@ -3,9 +3,10 @@
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,9 @@ from models.telemetry import load_openvino
 openvino = load_openvino()
 
 logger = logging.getLogger(__name__)
+
+ALONE_BYTES = 64_000_000
+"""Weights up to which a second form of a network is kept, in which a lone run has every processor."""
 
 # OpenVINO's first inference from two threads at once can deadlock: a static initialiser waits for the GIL.
 _first = threading.Lock()
@@ -88,6 +92,7 @@ class OpenvinoRuntime:
         file = model.export_path("int8" if precision == "int8" else "float32")
         _check_files(model, file)
         self._maps: _Compiled | None = None
+        self._alone: _Compiled | None = None
         self._lock = threading.Lock()
         with _first, _openvino_errors(model, file):
             self._whole = self._core.read_model(file)
@@ -96,13 +101,15 @@ class OpenvinoRuntime:
             first = self._scores.run(np.zeros((1, *self._size, 3), np.uint8), FAST_OUTPUTS)
         check_answer(model, file.name, first)
         self.streams = self._scores.streams
+        small = file.with_suffix(".bin").stat().st_size <= ALONE_BYTES
+        self._for_alone = self._whole.clone() if self.streams > 1 and small else None
 
-    def run(self, images: NDArray[np.uint8], outputs: Sequence[str] = ("logits",)) -> Outputs:
+    def run(self, images: NDArray[np.uint8], outputs: Sequence[str] = ("logits",), *, alone: bool = False) -> Outputs:
         """See ``models.runtime.Runtime.run``."""
         check_outputs(outputs, self.outputs)
         images = check_images(images, self._size)
         fast = all(name in FAST_OUTPUTS for name in outputs)
-        compiled = self._scores if fast else self._with_maps()
+        compiled = (self._lone() if alone else self._scores) if fast else self._with_maps()
         if compiled is None:
             raise _closed()
         return compiled.run(images, outputs)
@@ -110,7 +117,27 @@ class OpenvinoRuntime:
     def close(self) -> None:
         """See ``models.runtime.Runtime.close``."""
         with self._lock:
-            self._scores = self._maps = self._whole = None
+            self._scores = self._maps = self._alone = self._whole = self._for_alone = None
+
+    def _lone(self) -> _Compiled | None:
+        """One stream over all processors, which the first lone run has made ready beside the others, for the next."""
+        if self._for_alone is not None:
+            with self._lock:
+                graph, self._for_alone = self._for_alone, None
+            if graph is not None:
+                threading.Thread(target=self._make_lone, args=(graph,), name="catseye-lone", daemon=True).start()
+        return self._alone or self._scores
+
+    def _make_lone(self, graph: Any) -> None:
+        try:
+            made = self._compile(graph, FAST_OUTPUTS, {"NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"})
+            made.run(np.zeros((1, *self._size, 3), np.uint8), FAST_OUTPUTS)
+        except RuntimeError as error:
+            logger.warning("Lone runs go on in one stream of several: %s", str(error).strip().splitlines()[-1])
+            return
+        with self._lock:
+            if self._scores is not None:
+                self._alone = made
 
     def _with_maps(self) -> _Compiled | None:
         """Compiled at the first request for a map, from memory: the files may have gone since."""
@@ -121,10 +148,12 @@ class OpenvinoRuntime:
                     self._whole = None
         return self._maps
 
-    def _compile(self, network: Any, outputs: Sequence[str]) -> _Compiled:
+    def _compile(
+        self, network: Any, outputs: Sequence[str], other: Mapping[str, Any] = MappingProxyType({})
+    ) -> _Compiled:
         for result in [port.get_node() for port in network.outputs if port.get_any_name() not in outputs]:
             network.remove_result(result)
-        compiled = self._core.compile_model(network, "CPU", self._settings)
+        compiled = self._core.compile_model(network, "CPU", {**self._settings, **other})
         return _Compiled(compiled, [port.get_any_name() for port in compiled.outputs])
 
     def _possible(self, model: StoredModel, precision: Precision) -> Precision:

@@ -40,8 +40,8 @@ class TensorflowRuntime:
         self._scores: Any = self._trace(FAST_OUTPUTS)
         check_answer(model, KERAS_FILE, self.run(np.zeros((1, *self._size, 3), np.uint8), FAST_OUTPUTS))
 
-    def run(self, images: NDArray[np.uint8], outputs: Sequence[str] = ("logits",)) -> Outputs:
-        """See ``models.runtime.Runtime.run``."""
+    def run(self, images: NDArray[np.uint8], outputs: Sequence[str] = ("logits",), *, alone: bool = False) -> Outputs:
+        """See ``models.runtime.Runtime.run``; ``alone`` or not, since processors are divided when TensorFlow starts."""
         check_outputs(outputs, self.outputs)
         images = check_images(images, self._size)
         fast = all(name in FAST_OUTPUTS for name in outputs)

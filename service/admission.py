@@ -21,6 +21,7 @@ class Gate:
         self._queue = queue
         self._free = asyncio.Semaphore(slots)
         self._waiting = 0
+        self._inside = 0
         self._seconds = _FIRST_GUESS
         QUEUE_DEPTH.labels(name)  # shown as 0 before anybody has had to wait
 
@@ -28,6 +29,11 @@ class Gate:
     def waiting(self) -> int:
         """How many wait now."""
         return self._waiting
+
+    @property
+    def inside(self) -> int:
+        """How many hold a slot now."""
+        return self._inside
 
     @property
     def full(self) -> bool:
@@ -58,9 +64,11 @@ class Gate:
         else:
             await self._free.acquire()
         started = time.monotonic()
+        self._inside += 1
         try:
             yield started - began
         finally:
+            self._inside -= 1
             self._free.release()
             self._seconds += _SMOOTHING * (time.monotonic() - started - self._seconds)
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from models.activation import softmax
-from models.errors import StoreError
+from models.errors import CatseyeError, StoreError
 from models.runtime import Runtime, open_runtime
 from models.runtime_openvino import OpenvinoRuntime
 from models.telemetry import load_openvino
@@ -30,6 +30,23 @@ def test_bfloat16_runs_where_the_processor_has_it(caplog: pytest.LogCaptureFixtu
     assert ("no bfloat16" in caplog.text) != able
     expected = answers(network("cnn", size=36), images(4, 36))["logits"]
     assert np.abs(softmax(runtime.run(images(4, 36))["logits"]) - softmax(expected)).max() < 0.05
+
+
+def test_lone_runs_have_every_processor_and_the_same_answers() -> None:
+    runtime = OpenvinoRuntime(stored("cnn", size=36), streams=2)
+    expected = answers(network("cnn", size=36), images(2, 36))
+    outputs = ("logits", "embedding")
+    before = set(threading.enumerate())
+    same(runtime.run(images(2, 36), outputs, alone=True), {name: expected[name] for name in outputs})
+    for thread in set(threading.enumerate()) - before:  # which makes the other form ready
+        thread.join()
+    assert runtime._alone is not None
+    assert runtime._alone.streams == 1
+    same(runtime.run(images(2, 36), outputs, alone=True), {name: expected[name] for name in outputs})
+    same(runtime.run(images(2, 36), runtime.outputs, alone=True), expected)
+    runtime.close()
+    with pytest.raises(CatseyeError, match="was closed"):
+        runtime.run(images(2, 36), alone=True)
 
 
 def test_files_that_openvino_does_not_read_are_named(tmp_path: Path) -> None:
