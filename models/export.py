@@ -74,12 +74,14 @@ def quantize(
     images: Iterable[NDArray[np.uint8]],
     preset: Preset = "performance",
     *,
+    spared: int = 0,
     refit_on: Iterable[NDArray[np.uint8]] = (),
 ) -> Export:
     """Write ``openvino/int8.xml`` and ``.bin`` beside the float32 files of a model's ``folder``.
 
     ``images`` (height, width, 3) calibrate the ranges: some hundred of the training images, decoded as in
     serving. The averages and the head stay in float32, which costs nothing and keeps class activation exact.
+    The first ``spared`` convolutions stay in float32 too: what they lose is lost to all that follow.
     On the batches ``refit_on`` (batch, height, width, 3), more of the training images, the head is moved so that
     it gives the float network's logits from what the rounded one sees; ``head.npz`` then holds it too.
     Raises ``BadData`` without images of the model's size, ``StoreError`` without a float32 export.
@@ -104,9 +106,12 @@ def quantize(
             subset_size=len(batches),
             # Layer by layer on what the layers below really give: slower, and nearer (docs/decisions/0020).
             fast_bias_correction=False,
-            ignored_scope=nncf.IgnoredScope(names=head_operations(model), validate=False),
+            ignored_scope=nncf.IgnoredScope(
+                names=[*head_operations(model), *_convolutions(model)[:spared]], validate=False
+            ),
         )
-    note = f"{preset} preset, calibrated on {len(batches)} images"
+    early = f", the first {spared} convolutions in float32" if spared else ""
+    note = f"{preset} preset{early}, calibrated on {len(batches)} images"
     embedding, logits = _seen(core, model, quantized, refit_on)
     if len(embedding):
         float_head = read_head(folder)
@@ -115,6 +120,12 @@ def quantize(
         _put_head(quantized, head)
         note += f", head fitted on {len(embedding)}"
     return _write(quantized, folder, "int8").model_copy(update={"note": note})
+
+
+def _convolutions(model: Any) -> list[str]:
+    """Names of the convolutions in the order of their computation."""
+    kinds = ("Convolution", "GroupConvolution")
+    return [node.get_friendly_name() for node in model.get_ordered_ops() if node.get_type_name() in kinds]
 
 
 def _seen(core: Any, plain: Any, rounded: Any, batches: Iterable[NDArray[np.uint8]]) -> tuple[Floats, Floats]:

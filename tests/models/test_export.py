@@ -7,9 +7,11 @@ import numpy as np
 import pytest
 
 from models.activation import softmax
+from models.classifier import head_arrays
 from models.errors import BadData, BadParameter, StoreError
 from models.export import export_openvino, export_path, head_operations, preset_for, quantize
 from models.files import sha256_of
+from models.heads import read_head, write_head
 from models.telemetry import load_openvino
 from tests.models.networks import answers, images, network, stored
 
@@ -62,6 +64,42 @@ def test_int8_is_int8_but_for_the_head_and_stays_close(backbone: str, size: int)
     assert model.path.joinpath("openvino/int8.bin").stat().st_size < (
         0.5 * model.path.joinpath("openvino/float32.bin").stat().st_size
     )
+
+
+def test_spared_convolutions_stay_in_float32(tmp_path: Path) -> None:
+    export_openvino(network("cnn"), tmp_path)
+
+    def quantised_weights() -> list[bool]:
+        graph = openvino.Core().read_model(tmp_path / export_path("int8"))
+        found = [node for node in graph.get_ordered_ops() if node.get_type_name() == "Convolution"]
+        return [node.input_value(1).get_node().get_type_name() == "Multiply" for node in found]
+
+    quantize(tmp_path, images(4, 32))
+    whole = quantised_weights()
+    assert all(whole)
+    export = quantize(tmp_path, images(4, 32), spared=1)
+    assert quantised_weights() == [False, *whole[1:]]
+    assert export.note == "performance preset, the first 1 convolutions in float32, calibrated on 4 images"
+
+
+def test_the_head_of_int8_gives_the_float_networks_logits_and_is_kept(tmp_path: Path) -> None:
+    classifier = network("mobilenet_v2", "several", 64)
+    export_openvino(classifier, tmp_path)
+    plain = head_arrays(classifier)
+    write_head(tmp_path, {"float32": plain})
+    seen, others = images(48, 64), images(16, 64, seed=1)
+    quantize(tmp_path, images(8, 64))
+    before = compiled(tmp_path / export_path("int8"))(others)["logits"]
+    export = quantize(tmp_path, images(8, 64), refit_on=[seen[:32], seen[32:]])
+    assert export.note.endswith(", head fitted on 48")
+    kernel, bias = read_head(tmp_path, "int8")
+    np.testing.assert_array_equal(read_head(tmp_path)[0], plain[0])
+    found, wanted = (
+        compiled(tmp_path / export_path("int8"))(others),
+        compiled(tmp_path / export_path("float32"))(others),
+    )
+    np.testing.assert_allclose(found["embedding"] @ kernel + bias, found["logits"], atol=1e-4)
+    assert np.abs(found["logits"] - wanted["logits"]).mean() < np.abs(before - wanted["logits"]).mean()
 
 
 def test_notes_and_presets() -> None:

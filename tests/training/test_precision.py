@@ -74,20 +74,35 @@ def test_where_int8_is_allowed_its_file_serves_and_its_figures_stand_on_the_card
     plain = logits_of(open_runtime(int8, precision="float32"), test, card)
     assert card.exports[0].accuracy == np.mean(plain.argmax(1) == labels_of(test))
     assert np.abs(plain - logits).max() > 0
-    assert "calibrated on 34 images" in card.exports[1].note
+    assert "calibrated on 34 images, head fitted on 34." in card.exports[1].note
     assert "Serves int8" in card.exports[1].note
     assert "Serves int8" in (int8.path / "report.html").read_text()
 
 
 def test_class_activation_of_int8_adds_up_to_the_logits(place, int8):
     images = load_batch(read_dataset(place, quiet=True).test[:3], int8.card.input_size)
-    runtime, (kernel, bias) = open_runtime(int8), int8.head()
+    runtime, (kernel, bias) = open_runtime(int8), int8.head("int8")
     found = runtime.run(images, runtime.outputs)
     for row, logits in enumerate(found["logits"]):
         maps = {pool.tap: found[f"tap_{pool.tap}"][row] for pool in int8.card.head.pools}
         for label, logit in enumerate(logits):
             heat = class_activation(maps, kernel, bias, int8.card.head, label)
             assert heat.mean() + bias[label] == pytest.approx(logit, abs=1e-3)
+
+
+def test_where_int8_loses_too_much_its_first_convolutions_are_spared(place, monkeypatch, capsys):
+    tried = []
+
+    def refuse_the_first(plain, rounded, most_drop, images):
+        tried.append(rounded)
+        return decide(plain, rounded, 100.0, images) if len(tried) == 2 else ("float32", "too much")
+
+    monkeypatch.setattr("training.precision.decide", refuse_the_first)
+    stored = trained(place, int8_drop=100.0, head_epochs=1, epochs=1)
+    assert len(tried) == 2
+    assert stored.card.served_precision == "int8"
+    assert "performance preset, the first 5 convolutions in float32, calibrated on" in stored.card.exports[1].note
+    assert "Serves int8" in " ".join(capsys.readouterr().out.split())
 
 
 def test_off_makes_no_int8_file(place):
