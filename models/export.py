@@ -75,15 +75,16 @@ def quantize(
     preset: Preset = "performance",
     *,
     spared: int = 0,
-    refit_on: Iterable[NDArray[np.uint8]] = (),
+    refit_on: Iterable[tuple[NDArray[np.uint8], Floats]] = (),
 ) -> Export:
     """Write ``openvino/int8.xml`` and ``.bin`` beside the float32 files of a model's ``folder``.
 
     ``images`` (height, width, 3) calibrate the ranges: some hundred of the training images, decoded as in
     serving. The averages and the head stay in float32, which costs nothing and keeps class activation exact.
     The first ``spared`` convolutions stay in float32 too: what they lose is lost to all that follow.
-    On the batches ``refit_on`` (batch, height, width, 3), more of the training images, the head is moved so that
-    it gives the float network's logits from what the rounded one sees; ``head.npz`` then holds it too.
+    From ``refit_on``, batches (batch, height, width, 3) of more training images with the float network's logits (batch,
+    classes) of them, the head is moved so that it gives those from what the rounded network sees; ``head.npz`` then
+    holds it too.
     Raises ``BadData`` without images of the model's size, ``StoreError`` without a float32 export.
     """
     openvino = load_openvino()
@@ -112,7 +113,7 @@ def quantize(
         )
     early = f", the first {spared} convolutions in float32" if spared else ""
     note = f"{preset} preset{early}, calibrated on {len(batches)} images"
-    embedding, logits = _seen(core, model, quantized, refit_on)
+    embedding, logits = _seen(core, quantized, refit_on)
     if len(embedding):
         float_head = read_head(folder)
         head = refit(float_head, embedding, logits)
@@ -128,25 +129,18 @@ def _convolutions(model: Any) -> list[str]:
     return [node.get_friendly_name() for node in model.get_ordered_ops() if node.get_type_name() in kinds]
 
 
-def _seen(core: Any, plain: Any, rounded: Any, batches: Iterable[NDArray[np.uint8]]) -> tuple[Floats, Floats]:
-    """Embedding (images, features) of the rounded network and logits (images, classes) of the plain one."""
+def _seen(core: Any, rounded: Any, batches: Iterable[tuple[NDArray[np.uint8], Floats]]) -> tuple[Floats, Floats]:
+    """Embedding (images, features) of the rounded network, and the logits (images, classes) that came with them."""
+    alone = rounded.clone()
+    for node in [port.get_node() for port in alone.outputs if port.get_any_name() != EMBEDDING]:
+        alone.remove_result(node)
     settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
-    wanted = ((rounded, EMBEDDING), (plain, LOGITS))
-    networks = [core.compile_model(_with_output(model, name), "CPU", settings) for model, name in wanted]
-    parts: list[list[Floats]] = [[], []]
-    for batch in batches:
-        for found, network in zip(parts, networks, strict=True):
-            found.append(np.array(network(batch)[0], np.float32))
-    embedding, logits = (np.concatenate(found) if found else np.empty((0, 0), np.float32) for found in parts)
+    network = core.compile_model(alone, "CPU", settings)
+    pairs = [(np.array(network(batch)[0], np.float32), logits) for batch, logits in batches]
+    if not pairs:
+        return np.empty((0, 0), np.float32), np.empty((0, 0), np.float32)
+    embedding, logits = (np.concatenate(parts) for parts in zip(*pairs, strict=True))
     return embedding, logits
-
-
-def _with_output(model: Any, name: str) -> Any:
-    """A copy of a network with that output alone."""
-    copy = model.clone()
-    for node in [port.get_node() for port in copy.outputs if port.get_any_name() != name]:
-        copy.remove_result(node)
-    return copy
 
 
 def _put_head(model: Any, head: HeadArrays) -> None:

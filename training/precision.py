@@ -5,7 +5,7 @@ Int8 of MobileNetV2 runs 1.4 to 1.6 times as many images a second as float32 whe
 ranges taken from training images through the serving decode.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +26,7 @@ SPARED = (0, 5)
 """Convolutions at the pixels' end that stay in float32: none, or where that loses too much so many. On the demo five of
 52 cost a tenth of int8's speed and bring its answers from 96 to 98 % the same as float32's (decision 0020)."""
 HEAD_IMAGES = 2000
-"""Training images that the head of int8 is fitted on; the time goes with them, half a minute for MobileNetV2."""
+"""Training images, at most, that the head of int8 is fitted on."""
 _BATCH = 16
 
 
@@ -71,14 +71,15 @@ def choose(card: Card, folder: Path, dataset: Dataset, *, int8: bool, most_drop:
     Accuracy is that of the test images, without any that of the validation images. ``most_drop`` is in points
     (hundredths) of it.
     """
-    plain = _answers(card, folder, dataset, "float32")
+    drawn = _drawn(dataset, HEAD_IMAGES) if int8 else []
+    plain, taught = _answers(card, folder, dataset, "float32", drawn)
     exports: tuple[Export, ...] = (card.exports[0].model_copy(update={"accuracy": accuracy(plain, dataset)}),)
     if not int8:
         return Choice(plain, exports)
     if exports[0].accuracy is None:
         return Choice(plain, exports, "Serves float32: no image is held out to measure int8 by.")
     for spared in SPARED:
-        rounded, small = _rounded(card, folder, dataset, spared)
+        rounded, small = _rounded(card, folder, dataset, spared, _batches(drawn, taught, card))
         chosen, reason = decide(exports[0].accuracy, small.accuracy or 0.0, most_drop, _measured_on(dataset))
         if chosen == "int8":
             break
@@ -86,12 +87,14 @@ def choose(card: Card, folder: Path, dataset: Dataset, *, int8: bool, most_drop:
     return Choice(rounded if chosen == "int8" else plain, exports, reason)
 
 
-def _rounded(card: Card, folder: Path, dataset: Dataset, spared: int) -> tuple[Answers, Export]:
+def _rounded(
+    card: Card, folder: Path, dataset: Dataset, spared: int, refit_on: Iterable[tuple[NDArray[np.uint8], Floats]]
+) -> tuple[Answers, Export]:
     """Write the int8 export and measure it."""
-    calibration, preset = _calibration(dataset, card), preset_for(card.backbone)
-    export = quantize(folder, calibration, preset, spared=spared, refit_on=_for_the_head(dataset, card))
+    calibration = list(load_batch(_drawn(dataset, CALIBRATION_IMAGES), card.input_size))
+    export = quantize(folder, calibration, preset_for(card.backbone), spared=spared, refit_on=refit_on)
     card = card.model_copy(update={"exports": (*card.exports, export)})
-    answers = _answers(card, folder, dataset, "int8")
+    answers, _ = _answers(card, folder, dataset, "int8")
     return answers, export.model_copy(update={"accuracy": accuracy(answers, dataset)})
 
 
@@ -118,24 +121,23 @@ def _measured_on(dataset: Dataset) -> str:
     return f"{len(samples)} {part} images"
 
 
-def _answers(card: Card, folder: Path, dataset: Dataset, precision: FilePrecision) -> Answers:
+def _answers(
+    card: Card, folder: Path, dataset: Dataset, precision: FilePrecision, others: Sequence[Sample] = ()
+) -> tuple[Answers, Floats]:
+    """The answers to the held-out images, and logits (others, classes) of other ones."""
     runtime = draft_runtime(card, folder, precision)
     try:
-        held, test = (logits_of(runtime, part, card) for part in (dataset.validation, dataset.test))
+        held, test, more = (logits_of(runtime, part, card) for part in (dataset.validation, dataset.test, others))
     finally:
         runtime.close()
-    return Answers(precision, held, test)
+    return Answers(precision, held, test), more
 
 
-def _calibration(dataset: Dataset, card: Card) -> list[NDArray[np.uint8]]:
-    """Some of the training images, decoded as in serving."""
-    return list(load_batch(_drawn(dataset, CALIBRATION_IMAGES), card.input_size))
-
-
-def _for_the_head(dataset: Dataset, card: Card) -> Iterator[NDArray[np.uint8]]:
-    """Batches of more of the training images, decoded as in serving."""
-    drawn = _drawn(dataset, HEAD_IMAGES)
-    return (load_batch(drawn[i : i + _BATCH], card.input_size) for i in range(0, len(drawn), _BATCH))
+def _batches(samples: Sequence[Sample], logits: Floats, card: Card) -> Iterator[tuple[NDArray[np.uint8], Floats]]:
+    """Images, decoded as in serving, with their logits."""
+    for start in range(0, len(samples), _BATCH):
+        part = slice(start, start + _BATCH)
+        yield load_batch(samples[part], card.input_size), logits[part]
 
 
 def _drawn(dataset: Dataset, most: int) -> list[Sample]:

@@ -90,7 +90,9 @@ def test_the_head_of_int8_gives_the_float_networks_logits_and_is_kept(tmp_path: 
     seen, others = images(48, 64), images(16, 64, seed=1)
     quantize(tmp_path, images(8, 64))
     before = compiled(tmp_path / export_path("int8"))(others)["logits"]
-    export = quantize(tmp_path, images(8, 64), refit_on=[seen[:32], seen[32:]])
+    wanted = compiled(tmp_path / export_path("float32"))(seen)["logits"]
+    pairs = [(seen[:32], wanted[:32]), (seen[32:], wanted[32:])]
+    export = quantize(tmp_path, images(8, 64), refit_on=pairs)
     assert export.note.endswith(", head fitted on 48")
     kernel, bias = read_head(tmp_path, "int8")
     np.testing.assert_array_equal(read_head(tmp_path)[0], plain[0])
