@@ -1,7 +1,7 @@
 """The in-process limit: the same decode and network in threads, without HTTP; it is told when its turn is.
 
-``python -m benchmarks.serving.limit FOLDER STREAMS`` reads lines ``threads seconds file`` and answers each with
-a line of JSON, so that it takes turns with the servers like one of them.
+``python -m benchmarks.serving.limit FOLDER STREAMS`` reads lines ``threads streams seconds file`` and answers each with
+a line of JSON, so that it takes turns with the servers like one of them. With one stream a run has every processor.
 """
 
 import json
@@ -35,11 +35,11 @@ class Limit:
             env=os.environ | {"PYTHONPATH": str(root)},
         )
 
-    def run(self, threads: int, seconds: float, file: Path) -> Outcome:
-        """Decode and infer for so long."""
+    def run(self, threads: int, streams: int, seconds: float, file: Path) -> Outcome:
+        """Decode and infer for so long, in a network of so many streams."""
         assert self._process.stdin is not None
         assert self._process.stdout is not None
-        self._process.stdin.write(f"{threads} {seconds} {file}\n")
+        self._process.stdin.write(f"{threads} {streams} {seconds} {file}\n")
         self._process.stdin.flush()
         return Outcome(**json.loads(self._process.stdout.readline()))
 
@@ -73,10 +73,11 @@ def main() -> None:
     folder = Path(sys.argv[1])
     card = read_card(folder / "card.json")
     model = StoredModel("bench", "limit", folder, card)
-    runtime = open_runtime(model, precision="int8", streams=int(sys.argv[2]))
+    runtimes = {streams: open_runtime(model, precision="int8", streams=streams) for streams in (1, int(sys.argv[2]))}
     for line in sys.stdin:
-        threads, seconds, file = line.rstrip("\n").split(" ", 2)
-        print(json.dumps(_turn(runtime, card.input_size, int(threads), float(seconds), Path(file).read_bytes())))
+        threads, streams, seconds, file = line.rstrip("\n").split(" ", 3)
+        data = Path(file).read_bytes()
+        print(json.dumps(_turn(runtimes[int(streams)], card.input_size, int(threads), float(seconds), data)))
         sys.stdout.flush()
 
 

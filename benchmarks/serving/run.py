@@ -15,12 +15,13 @@ from benchmarks.serving.contestants import Contestant, Settings, contestants, fi
 from benchmarks.serving.limit import Limit
 from benchmarks.serving.load import Load, closed, paced
 from benchmarks.serving.photographs import as_multipart
-from benchmarks.serving.rows import LIMIT, Row
+from benchmarks.serving.rows import LIMIT, LONE, Row
 from benchmarks.serving.servers import ROOT, Server, start
 from models.store import StoredModel
 
 SMALL, LARGE = "640x480", "12MP"
 MANY = 16
+STREAMS = 2
 SHARES = (0.5, 0.8)
 
 
@@ -97,16 +98,11 @@ class Run:
         field = contestants()
         field += [with_plain_decode(each) for each in field if not each.ours and each.network == "int8"]
         with self._all(field, chosen) as serving:
-            limit = Limit(self._model.path, 2, ROOT)
+            limit = Limit(self._model.path, STREAMS, ROOT)
             try:
                 for round_ in range(self.shape.rounds):
                     for photograph, connections in self._cases():
-                        outcome = limit.run(
-                            1 if connections == 1 else 2, self.shape.seconds, self._photographs[photograph]
-                        )
-                        row = Row("turn", LIMIT, "int8", photograph=photograph, connections=connections, round=round_)
-                        self.rows.append(Row(**{**row.__dict__, **rows.of(outcome)}))
-                        say(f"  round {round_ + 1}, {photograph}, {connections}: {LIMIT} {outcome.rate:.1f}/s")
+                        self._limit_turn(limit, photograph, connections, round_)
                         for contestant, (server, port) in serving.items():
                             if self._takes_part(contestant, photograph, connections, round_):
                                 self._turn(contestant, chosen, server, port, photograph, connections, round_)
@@ -123,6 +119,16 @@ class Run:
                     and contestant.decode == "scaled"
                 ):
                     self._pace(contestant, settings, server, port)
+
+    def _limit_turn(self, limit: Limit, photograph: str, connections: int, round_: int) -> None:
+        """As many threads as streams; for one connection one thread, and one run that has every processor."""
+        ways = [(LIMIT, min(connections, STREAMS), STREAMS)] + [(LONE, 1, 1)] * (connections == 1)
+        for name, threads, streams in ways:
+            outcome = limit.run(threads, streams, self.shape.seconds, self._photographs[photograph])
+            row = Row("turn", name, "int8", photograph=photograph, connections=connections, round=round_)
+            self.rows.append(Row(**{**row.__dict__, **rows.of(outcome)}))
+            figures = f"{outcome.rate:.1f}/s, p50 {outcome.p50:.1f} ms"
+            say(f"  round {round_ + 1}, {photograph}, {connections}: {name} {figures}")
 
     def _cases(self) -> Iterator[tuple[str, int]]:
         """What is compared first, then how it goes with fewer and more connections."""

@@ -81,7 +81,7 @@ def test_ratios_take_medians_and_the_best_peer():
     assert found["16 connections, 640x480, beside the best Keras peer (quick)"] == pytest.approx(92 / 20)
     assert found["16 connections, 640x480, beside the best int8 peer (quick)"] == pytest.approx(2)
     assert found["16 connections, 640x480, beside the in-process limit"] == pytest.approx(0.92)
-    assert found["one connection, p50 beside decode and inference"] == pytest.approx(1.25)
+    assert found["one connection, p50 beside decode and inference in one thread"] == pytest.approx(1.25)
     assert found["TensorFlow runtime, 16 connections, beside the best Keras peer (quick)"] == pytest.approx(1.5)
     assert "64 connections beside 16" not in found
 
