@@ -54,6 +54,19 @@ def test_measuring_gives_figures_for_each_and_takes_turns(runtime):
     assert all(each.images_per_second > 0 and each.p50_ms > 0 for each in measured)
 
 
+def test_no_plan_has_more_company_than_the_others(monkeypatch):
+    seen = []
+    times = tuning._times
+    monkeypatch.setattr(
+        tuning, "_times", lambda run, callers, seconds: seen.append(callers) or times(run, callers, seconds)
+    )
+    most = tuning.CALLERS * tuning.share(Settings())
+    tried = [Plan(streams=1, threads=threads, batch=1) for threads in (1, most, 4 * most)]
+    measured = tuning.measure(stored("cnn"), Settings(), tried, 0.01)
+    assert seen == [1, most, most] * tuning.ROUNDS
+    assert [each.threads for each in measured] == [1, most, 4 * most]
+
+
 def test_a_plan_is_measured_once_and_kept_for_the_same_network(settings, monkeypatch):
     monkeypatch.setattr(tuning, "BUSY", 2.0)  # never: other tests may well run beside this one
     model = stored("cnn")
