@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
+from rich.measure import Measurement
 from rich.table import Table
 
 from models import store
@@ -17,6 +19,7 @@ from training.progress import console
 
 app = typer.Typer(no_args_is_help=True, help="Train classifiers and look after them.")
 _DEFAULTS = TrainSettings(name="defaults")
+_WIDEST = 1000
 
 
 @contextmanager
@@ -148,7 +151,7 @@ def models(
     if not found:
         console.print("The store is empty: train a model with `catseye train`.")
         return
-    table = Table()
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("model", "backbone", "labels", "test accuracy", "95 % interval", "created"):
         table.add_column(heading)
     for model in found:
@@ -161,7 +164,9 @@ def models(
             f"{metrics.accuracy_low:.1%} to {metrics.accuracy_high:.1%}" if metrics else "",
             f"{card.created:%Y-%m-%d %H:%M}",
         )
-    console.print(table)
+    # A name is there to be copied or searched for: a line is a model, however narrow the screen.
+    table.width = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+    console.print(table, crop=False)
 
 
 @app.command()

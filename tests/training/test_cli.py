@@ -1,6 +1,9 @@
 import subprocess
 import sys
+from datetime import UTC, datetime
+from types import SimpleNamespace
 
+import pytest
 from typer.testing import CliRunner
 
 from training.cli import app
@@ -26,6 +29,19 @@ def test_backbones_by_wildcard():
 def test_an_empty_store_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
     assert "catseye train" in run("models").output
+
+
+@pytest.mark.parametrize("columns", ["40", "80", "200"])
+def test_each_model_is_a_whole_line_however_narrow_the_screen(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    tags = ["solar-cells-of-the-whole-northern-roof:20261125t220953-841dd9761", "pets:20261125t220953-0"]
+    card = SimpleNamespace(backbone="mobilenet_v2", labels=("a", "b"), created=datetime(2026, 11, 25, tzinfo=UTC))
+    card.metrics = SimpleNamespace(accuracy=0.5, accuracy_low=0.25, accuracy_high=0.75)
+    monkeypatch.setattr("models.store.list_models", lambda name: [SimpleNamespace(tag=tag, card=card) for tag in tags])
+    result = CliRunner(env={"COLUMNS": columns}).invoke(app, ["models"])
+    lines = [line.split() for line in result.output.splitlines() if "2026" in line]
+    rest = ["mobilenet_v2", "2", "50.0%", "25.0%", "to", "75.0%", "2026-11-25", "00:00"]
+    assert lines == [[tag, *rest] for tag in tags]
 
 
 def test_bad_settings_are_one_sentence(tmp_path):
