@@ -30,6 +30,8 @@ DEFAULT_TILES: Final = 64
 _LABEL: Final = 16
 _SHEET_WIDTH: Final = 1280
 _PERCENTILE: Final = 99.5
+_FLAT: Final = 1e-3
+"""A channel whose values differ by less than this share of the largest says the same everywhere."""
 _TILE_SIDES: Final = ((4, 400), (12, 240), (32, 150), (128, 112), (512, 72), (MAX_TILES + 1, 48))
 """(up to so many tiles, pixels of a tile's longer side)."""
 
@@ -114,10 +116,10 @@ def _grid(layer: Layer, scale: Scale, image: NDArray[np.uint8] | None) -> Image.
     signed = bool(drawn.min() < 0)
     limits = _limits(drawn, scale)
     tiles, floors = coloured(drawn, scale)
-    peaks = np.abs(drawn).max(axis=(0, 1))
+    peaks, spans = np.abs(drawn).max(axis=(0, 1)), np.ptp(drawn, axis=(0, 1))
     labels = [
-        (str(channel), _range(float(floor), float(peak)))
-        for channel, floor, peak in zip(channels, floors, peaks, strict=True)
+        (str(channel), _range(float(floor), float(peak), float(span)))
+        for channel, floor, peak, span in zip(channels, floors, peaks, spans, strict=True)
     ]
     if image is not None:
         tiles, labels = [image, *tiles], [("input", ""), *labels]
@@ -231,8 +233,10 @@ def _grid_title(
     draw.text((x + 146, y + 4), high, font=font(11), fill=FAINT, anchor="lm")
 
 
-def _range(lowest: float, largest: float) -> str:
+def _range(lowest: float, largest: float, span: float) -> str:
     """What stands beside a channel's number: its largest magnitude, or from where to where it goes."""
     if largest == 0:
         return "silent"
+    if span < _FLAT * largest:
+        return f"flat {number(largest)}"
     return number(largest) if lowest < 0.005 * largest else f"{lowest:.2g} - {largest:.2g}"

@@ -7,7 +7,7 @@ from PIL import Image
 from models.card import Tap
 from models.errors import BadParameter
 from service.colours import TABLE, colour
-from service.drawing import feature_grid, strongest_channels
+from service.drawing import _range, feature_grid, strongest_channels
 
 RNG = np.random.default_rng(4)
 
@@ -27,6 +27,20 @@ def test_the_strongest_channels_come_first_and_count_negative_values_too():
     maps[..., 1], maps[..., 3], maps[0, 0, 0] = -5, 2, 1
     assert strongest_channels(maps, 3) == [1, 3, 0]
     assert strongest_channels(maps, 99) == [1, 3, 0, 2]
+
+
+@pytest.mark.parametrize(
+    ("lowest", "largest", "span", "words"),
+    [
+        (0, 0, 0, "silent"),
+        (0, 6, 6, "6"),
+        (3.2, 5.8, 2.6, "3.2 - 5.8"),
+        (0.0755, 0.0839, 1e-7, "flat 0.0839"),
+        (0, 2, 1e-7, "flat 2"),
+    ],
+)
+def test_a_channel_that_is_the_same_everywhere_claims_no_range(lowest, largest, span, words):
+    assert _range(lowest, largest, span) == words
 
 
 def test_every_tile_shows_its_map():
