@@ -115,6 +115,7 @@ async def post_feature_maps(
         Query(description="`0,3,8-15`, `strongest:8`, or `all`.", json_schema_extra={"pattern": CHANNELS_PATTERN}),
     ] = None,
     format: Annotated[MapFormat | Literal["tiles"], Query()] = "json",
+    top_k: Annotated[int, Query(ge=1, le=10_000)] = 5,
 ) -> Response:
     """Shape, stride and values of the layers' feature maps, a labelled picture of them, or one of each channel."""
     pipeline = pipeline_of(request)
@@ -125,7 +126,7 @@ async def post_feature_maps(
     taps, wanted = find_taps(served.card, layer or []), parse_channels(channels)
     check_size(taps, wanted, "png" if format == "tiles" else format)
     answer = await pipeline.answer(served, data, ("logits", *(f"tap_{tap.index}" for tap in taps)))
-    head = _head(request, served, answer, 5)
+    head = _head(request, served, answer, top_k)
     maps = [(tap, answer.outputs[f"tap_{tap.index}"]) for tap in taps]
 
     def draw() -> bytes:
