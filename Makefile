@@ -14,7 +14,7 @@ PIP_INSTALL := $(PY) -m pip install --quiet --no-compile --prefer-binary --disab
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export BENTOML_DO_NOT_TRACK ?= True
 
-.PHONY: help venv demo serve test test-long test-docker chaos soak lint bench bench-training lock sbom clean
+.PHONY: help venv demo serve test test-long test-sweep test-docker chaos soak lint bench bench-training lock sbom clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -62,6 +62,10 @@ test: .venv/ready-dev  ## run every test but the long ones and those that need a
 
 test-long: .venv/ready-dev  ## run the long tests: training killed, several machines, faults on a live server
 	@$(PY) $(PYTEST) -m long $(TESTS)
+
+# Alone, for the largest networks leave other tests on two cores nothing for minutes.
+test-sweep: .venv/ready-dev  ## all fifteen networks, layer by layer, in a real browser
+	@$(PY) -m pytest -m sweep tests/e2e $(TESTS)
 
 test-docker: .venv/ready-dev  ## build the images, start docker compose and try to break it
 	@$(PY) -m pytest -m '$(DOCKER_TESTS)' tests/deploy $(TESTS)

@@ -15,7 +15,7 @@ from tests.e2e.browser import PHOTOGRAPH, choose, pixels
 from tests.e2e.conftest import make_model
 from tests.e2e.test_versions import until
 
-pytestmark = pytest.mark.long
+pytestmark = pytest.mark.sweep
 
 PRETRAINED = [row.name for row in list_backbones() if row.imagenet is not None]
 PATIENCE_MS = 120_000
@@ -70,6 +70,7 @@ def test_every_layer_is_drawn(
 ) -> None:
     taps = served(backbone)
     expect.set_options(timeout=PATIENCE_MS)
+    page.set_default_timeout(PATIENCE_MS)
     page.goto("/")
     choose(page, PHOTOGRAPH)
     page.get_by_role("combobox", name="Model").select_option("swept")
