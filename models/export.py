@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from models.bfloat16 import has_bfloat16
 from models.card import Export, FilePrecision
 from models.errors import BadData, BadParameter, StoreError
 from models.files import sha256_of, sync, sync_tree
@@ -134,7 +135,9 @@ def _seen(core: Any, rounded: Any, batches: Iterable[tuple[NDArray[np.uint8], Fl
     alone = rounded.clone()
     for node in [port.get_node() for port in alone.outputs if port.get_any_name() != EMBEDDING]:
         alone.remove_result(node)
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": "f32", "ENABLE_CPU_PINNING": False}
+    # What is not rounded runs in what it will be served in.
+    rest = "bf16" if has_bfloat16() else "f32"
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": rest, "ENABLE_CPU_PINNING": False}
     network = core.compile_model(alone, "CPU", settings)
     pairs = [(np.array(network(batch)[0], np.float32), logits) for batch, logits in batches]
     if not pairs:

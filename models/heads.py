@@ -11,26 +11,26 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from models.card import FilePrecision
+from models.card import FilePrecision, Precision
 
 Floats = NDArray[np.float32]
 HeadArrays = tuple[Floats, Floats]
 """Kernel (embedding, classes) and bias (classes,)."""
 
 HEAD_FILE = "head.npz"
-_PREFIX: Mapping[FilePrecision, str] = {"float32": "", "int8": "int8_"}
+_PREFIX: Mapping[Precision, str] = {"float32": "", "int8": "int8_"}
 _PENALTIES = np.logspace(-2, 6, 33)
 _SMALLEST_DEVIATION = 1e-3
 """Of the largest one; features that hardly vary would otherwise be blown up."""
 
 
-def read_head(folder: Path, precision: FilePrecision = "float32") -> HeadArrays:
+def read_head(folder: Path, precision: Precision = "float32") -> HeadArrays:
     """The head in a model's folder; that of float32 where the precision has none of its own.
 
     Raises OSError, KeyError or ValueError where the file is missing or broken.
     """
     with np.load(folder / HEAD_FILE, allow_pickle=False) as arrays:
-        prefix = _PREFIX[precision]
+        prefix = _PREFIX.get(precision, "")
         if f"{prefix}kernel" not in arrays:
             prefix = ""
         return np.asarray(arrays[f"{prefix}kernel"], np.float32), np.asarray(arrays[f"{prefix}bias"], np.float32)

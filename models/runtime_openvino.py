@@ -1,17 +1,17 @@
-"""The OpenVINO runtime: a compiled network for scores, and one for maps once they are asked for."""
+"""The OpenVINO runtime: a network compiled for one image's scores, and in other forms once they are asked for."""
 
 import logging
 import threading
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.bfloat16 import has_bfloat16
 from models.card import Precision
 from models.errors import CatseyeError, StoreError
 from models.runtime import (
@@ -30,11 +30,22 @@ openvino = load_openvino()
 
 logger = logging.getLogger(__name__)
 
-ALONE_BYTES = 64_000_000
-"""Weights up to which a second form of a network is kept, in which a lone run has every processor."""
+SEVERAL_FORMS_BYTES = 64_000_000
+"""Weights up to which a network is kept in forms of its own for single images and for lone ones (decision 0026)."""
 
 # OpenVINO's first inference from two threads at once can deadlock: a static initialiser waits for the GIL.
 _first = threading.Lock()
+
+
+class _Form(NamedTuple):
+    """What a network was compiled for."""
+
+    single: bool
+    """One image a run: with a shape that is known it takes a tenth less time than with a batch of any size."""
+    maps: bool = False
+    """Every output, not the scores alone."""
+    alone: bool = False
+    """One run at a time, on every processor."""
 
 
 class _Compiled:
@@ -80,8 +91,9 @@ class OpenvinoRuntime:
         self.precision = self._possible(model, precision)
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": hint.upper(),
-            # Explicit, for by itself OpenVINO takes bfloat16 wherever the processor has it.
-            "INFERENCE_PRECISION_HINT": "bf16" if self.precision == "bfloat16" else "f32",
+            # Explicit, for by itself OpenVINO takes bfloat16 wherever the processor has it. What int8 leaves
+            # unrounded runs in it.
+            "INFERENCE_PRECISION_HINT": "bf16" if self.precision != "float32" and has_bfloat16() else "f32",
             # Pinned, the threads of every process (and the calling ones) would sit on the same first core.
             "ENABLE_CPU_PINNING": False,
         }
@@ -91,73 +103,77 @@ class OpenvinoRuntime:
             self._settings["INFERENCE_NUM_THREADS"] = threads
         file = model.export_path("int8" if precision == "int8" else "float32")
         _check_files(model, file)
-        self._maps: _Compiled | None = None
-        self._alone: _Compiled | None = None
+        self._several = file.with_suffix(".bin").stat().st_size <= SEVERAL_FORMS_BYTES
+        self._forms: dict[_Form, _Compiled] = {}
         self._lock = threading.Lock()
+        first = _Form(single=self._several)
         with _first, _openvino_errors(model, file):
-            self._whole = self._core.read_model(file)
+            self._whole: Any = self._core.read_model(file)
             _check_ports(model, file.name, self._whole, self.outputs)
-            self._scores: _Compiled | None = self._compile(self._whole.clone(), FAST_OUTPUTS)
-            first = self._scores.run(np.zeros((1, *self._size, 3), np.uint8), FAST_OUTPUTS)
-        check_answer(model, file.name, first)
-        self.streams = self._scores.streams
-        small = file.with_suffix(".bin").stat().st_size <= ALONE_BYTES
-        self._for_alone = self._whole.clone() if self.streams > 1 and small else None
+            compiled = self._forms[first] = self._compile(first)
+            found = compiled.run(np.zeros((1, *self._size, 3), np.uint8), FAST_OUTPUTS)
+        check_answer(model, file.name, found)
+        self.streams = compiled.streams
+        self._lone_asked = self._closed = False
 
     def run(self, images: NDArray[np.uint8], outputs: Sequence[str] = ("logits",), *, alone: bool = False) -> Outputs:
         """See ``models.runtime.Runtime.run``."""
         check_outputs(outputs, self.outputs)
         images = check_images(images, self._size)
-        fast = all(name in FAST_OUTPUTS for name in outputs)
-        compiled = (self._lone() if alone else self._scores) if fast else self._with_maps()
-        if compiled is None:
-            raise _closed()
-        return compiled.run(images, outputs)
+        maps = any(name not in FAST_OUTPUTS for name in outputs)
+        form = _Form(single=self._several and len(images) == 1, maps=maps)
+        compiled = self._lone(form) if alone and form.single and not maps else None
+        return (compiled or self._forms.get(form) or self._made(form)).run(images, outputs)
 
     def close(self) -> None:
         """See ``models.runtime.Runtime.close``."""
         with self._lock:
-            self._scores = self._maps = self._alone = self._whole = self._for_alone = None
+            self._forms, self._whole, self._closed = {}, None, True
 
-    def _lone(self) -> _Compiled | None:
+    def _lone(self, form: _Form) -> _Compiled | None:
         """One stream over all processors, which the first lone run has made ready beside the others, for the next."""
-        if self._for_alone is not None:
+        if self.streams == 1:
+            return None
+        alone = form._replace(alone=True)
+        if not self._lone_asked:
             with self._lock:
-                graph, self._for_alone = self._for_alone, None
-            if graph is not None:
-                threading.Thread(target=self._make_lone, args=(graph,), name="catseye-lone", daemon=True).start()
-        return self._alone or self._scores
+                asked, self._lone_asked = self._lone_asked, True
+            if not asked:
+                threading.Thread(target=self._make_lone, args=(alone,), name="catseye-lone", daemon=True).start()
+        return self._forms.get(alone)
 
-    def _make_lone(self, graph: Any) -> None:
+    def _make_lone(self, form: _Form) -> None:
         try:
-            made = self._compile(graph, FAST_OUTPUTS, {"NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"})
-            made.run(np.zeros((1, *self._size, 3), np.uint8), FAST_OUTPUTS)
-        except RuntimeError as error:
+            self._made(form)
+        except (CatseyeError, RuntimeError) as error:
             logger.warning("Lone runs go on in one stream of several: %s", str(error).strip().splitlines()[-1])
-            return
+
+    def _made(self, form: _Form) -> _Compiled:
+        """Compiled when it is first asked for, from memory: the files may have gone since."""
         with self._lock:
-            if self._scores is not None:
-                self._alone = made
+            if self._closed:
+                raise CatseyeError("The runtime was closed while a run was on its way to it. Send the request again.")
+            if form not in self._forms:
+                compiled = self._compile(form)
+                compiled.run(np.zeros((1, *self._size, 3), np.uint8), FAST_OUTPUTS)
+                self._forms[form] = compiled
+            if form.maps and not self._several:
+                self._whole = None  # Hundreds of megabytes, of which there are copies in both forms.
+            return self._forms[form]
 
-    def _with_maps(self) -> _Compiled | None:
-        """Compiled at the first request for a map, from memory: the files may have gone since."""
-        if self._maps is None:
-            with self._lock:
-                if self._maps is None and self._whole is not None:
-                    self._maps = self._compile(self._whole, self.outputs)
-                    self._whole = None
-        return self._maps
-
-    def _compile(
-        self, network: Any, outputs: Sequence[str], other: Mapping[str, Any] = MappingProxyType({})
-    ) -> _Compiled:
+    def _compile(self, form: _Form) -> _Compiled:
+        network = self._whole.clone()
+        outputs = self.outputs if form.maps else FAST_OUTPUTS
         for result in [port.get_node() for port in network.outputs if port.get_any_name() not in outputs]:
             network.remove_result(result)
-        compiled = self._core.compile_model(network, "CPU", {**self._settings, **other})
+        if form.single:
+            network.reshape([1, *self._size, 3])
+        alone = {"NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"} if form.alone else {}
+        compiled = self._core.compile_model(network, "CPU", {**self._settings, **alone})
         return _Compiled(compiled, [port.get_any_name() for port in compiled.outputs])
 
     def _possible(self, model: StoredModel, precision: Precision) -> Precision:
-        if precision == "bfloat16" and "BF16" not in self._core.get_property("CPU", "OPTIMIZATION_CAPABILITIES"):
+        if precision == "bfloat16" and not has_bfloat16():
             logger.warning("This processor has no bfloat16, so model %s runs in float32.", model.tag)
             return "float32"
         return precision
@@ -193,7 +209,3 @@ def _check_ports(model: StoredModel, file: str, network: Any, outputs: Sequence[
             f"{file} of model {model.tag} is not the network of its card: it {what}. "
             "Store the model again, or serve another."
         )
-
-
-def _closed() -> CatseyeError:
-    return CatseyeError("The runtime was closed while a run was on its way to it. Send the request again.")

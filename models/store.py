@@ -74,7 +74,7 @@ class StoredModel:
         from models.heads import HEAD_FILE, read_head
 
         try:
-            return read_head(self.path, "int8" if precision == "int8" else "float32")
+            return read_head(self.path, precision)
         except (OSError, KeyError, ValueError) as error:
             reason = f"{HEAD_FILE} of model {self.tag} cannot be read."
             raise StoreError(f"{reason} Store the model again.") from error

@@ -149,6 +149,8 @@ def _work(runtime: Runtime, size: tuple[int, int], photograph: bytes, plan: Plan
 
     run = alone if plan.batch == 1 else together
     run()
+    if plan.batch > 1:  # in a form that the runtime makes when it is first asked for
+        runtime.run(np.zeros((plan.batch, *size, 3), np.uint8))
     return run
 
 

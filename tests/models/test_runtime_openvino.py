@@ -2,6 +2,7 @@ import os
 import shutil
 import threading
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -34,19 +35,39 @@ def test_bfloat16_runs_where_the_processor_has_it(caplog: pytest.LogCaptureFixtu
 
 def test_lone_runs_have_every_processor_and_the_same_answers() -> None:
     runtime = OpenvinoRuntime(stored("cnn", size=36), streams=2)
-    expected = answers(network("cnn", size=36), images(2, 36))
+    expected = answers(network("cnn", size=36), images(1, 36))
     outputs = ("logits", "embedding")
+    scores = {name: expected[name] for name in outputs}
     before = set(threading.enumerate())
-    same(runtime.run(images(2, 36), outputs, alone=True), {name: expected[name] for name in outputs})
+    same(runtime.run(images(1, 36), outputs, alone=True), scores)
     for thread in set(threading.enumerate()) - before:  # which makes the other form ready
         thread.join()
-    assert runtime._alone is not None
-    assert runtime._alone.streams == 1
-    same(runtime.run(images(2, 36), outputs, alone=True), {name: expected[name] for name in outputs})
-    same(runtime.run(images(2, 36), runtime.outputs, alone=True), expected)
+    assert sorted(compiled.streams for compiled in runtime._forms.values()) == [1, 2]
+    same(runtime.run(images(1, 36), outputs, alone=True), scores)
+    same(runtime.run(images(1, 36), runtime.outputs, alone=True), expected)
     runtime.close()
     with pytest.raises(CatseyeError, match="was closed"):
-        runtime.run(images(2, 36), alone=True)
+        runtime.run(images(1, 36), alone=True)
+
+
+@pytest.mark.parametrize("bound", [0, 64_000_000])
+def test_single_images_and_batches_from_many_threads_get_the_same_answers(
+    bound: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of a large network one form serves both; each of a small one's is made by whoever comes first."""
+    monkeypatch.setattr("models.runtime_openvino.SEVERAL_FORMS_BYTES", bound)
+    runtime = OpenvinoRuntime(stored("cnn", size=36), streams=2)
+    expected = answers(network("cnn", size=36), images(5, 36))
+    with ThreadPoolExecutor(8) as pool:
+        runs = [
+            (start, stop, outputs, pool.submit(runtime.run, images(5, 36)[start:stop], outputs, alone=start == 3))
+            for _ in range(4)
+            for start, stop in ((0, 1), (1, 3), (3, 4), (0, 5))
+            for outputs in (("logits", "embedding"), runtime.outputs)
+        ]
+    for start, stop, outputs, run in runs:
+        same(run.result(), {name: expected[name][start:stop] for name in outputs})
+    assert len(runtime._forms) == (5 if bound else 2)
 
 
 def test_files_that_openvino_does_not_read_are_named(tmp_path: Path) -> None:

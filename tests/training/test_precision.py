@@ -7,6 +7,7 @@ from models.image import content_hash
 from models.runtime import open_runtime
 from tests.images import encode
 from tests.training.shapes import CIRCLE, SQUARE, shapes_folder
+from training import precision
 from training.config import TrainSettings
 from training.dataset import Fractions, Sample, labels_of, load_batch, read_dataset
 from training.precision import Answers, accuracy, decide, logits_of
@@ -121,13 +122,49 @@ def test_without_held_out_images_float_serves_and_it_says_why(place, capsys):
 
 
 @pytest.mark.parametrize(
-    ("plain", "rounded", "most", "serves"),
-    [(0.9, 0.895, 0.5, "int8"), (0.9, 0.894, 0.5, "float32"), (0.9, 0.91, 0.0, "int8"), (0.9, 0.899, 0.0, "float32")],
+    ("plain", "rounded", "most", "half", "serves"),
+    [
+        (0.9, 0.895, 0.5, None, "int8"),
+        (0.9, 0.894, 0.5, None, "float32"),
+        (0.9, 0.91, 0.0, None, "int8"),
+        (0.9, 0.899, 0.0, None, "float32"),
+        (0.9, 0.894, 0.5, 0.895, "bfloat16"),
+        (0.9, 0.894, 0.5, 0.894, "float32"),
+        (0.9, 0.895, 0.5, 0.95, "int8"),
+    ],
 )
-def test_the_bound_decides(plain, rounded, most, serves):
-    chosen, reason = decide(plain, rounded, most, "1000 test images")
+def test_the_bound_decides(plain, rounded, most, half, serves):
+    chosen, reason = decide(plain, rounded, most, "1000 test images", half)
     assert chosen == serves
     assert f"Serves {serves}: int8 is right on {rounded:.2%} of 1000 test images, float32 on {plain:.2%}" in reason
+    if half is not None and serves != "int8":
+        assert f"bfloat16 on {half:.2%}" in reason
+
+
+@pytest.mark.parametrize("able", [True, False])
+def test_where_int8_is_refused_bfloat16_serves_on_processors_that_have_it(place, monkeypatch, able):
+    """A processor without it cannot measure it, and one that has it runs it: what is measured here is real on those."""
+    monkeypatch.setattr("training.precision.has_bfloat16", lambda: able)
+    monkeypatch.setattr("training.precision._rounded", useless(precision._rounded))
+    stored = trained(place, int8_drop=0.0, head_epochs=1, epochs=1)
+    note = stored.card.exports[1].note
+    assert "int8 loses" in note
+    assert ("bfloat16 on" in note) == able
+    serves = stored.card.served_precision
+    assert f"Serves {serves}" in note
+    assert serves in (("bfloat16", "float32") if able else ("float32",))
+    logits = logits_of(open_runtime(stored), read_dataset(place, quiet=True).test, stored.card)
+    assert stored.card.metrics.accuracy == np.mean(logits.argmax(1) == labels_of(read_dataset(place, quiet=True).test))
+
+
+def useless(rounded):
+    """The int8 export as it is made, measured as if it were never right."""
+
+    def measured(*arguments):
+        answers, export = rounded(*arguments)
+        return answers, export.model_copy(update={"accuracy": -1.0})
+
+    return measured
 
 
 def test_accuracy_is_of_the_validation_images_where_none_are_for_testing(place):
