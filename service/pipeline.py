@@ -105,10 +105,10 @@ class Pipeline:
         logits = self._cache.get(key) if key is not None else None
         if logits is not None:
             return self._answer(served, {"logits": logits}, {"queue": 0.0, "decode": 0.0, "inference": 0.0})
-        async with served.gate.enter(self.deadline()) as waited:
-            answer = await self._in_thread(lambda: self._work(served, data, outputs))
-        answer.seconds["queue"] = waited
-        served.stages["queue"].observe(waited)
+        came, ends = time.monotonic(), self.deadline()
+        async with served.gate.enter(ends):
+            answer = await self._in_thread(lambda: self._work(served, data, outputs, came, ends))
+        served.stages["queue"].observe(answer.seconds["queue"])
         if key is not None:
             self._cache.put(key, answer.outputs["logits"])
         return answer
@@ -134,6 +134,20 @@ class Pipeline:
             return fast, "the accurate variant's queue is full"
         return served, None
 
+    def refusal(
+        self,
+        model: str | None,
+        version: str | None,
+        variant: VariantName | None,
+        budget_ms: float | None,
+        request_id: str,
+    ) -> tuple[Served, Overloaded] | None:
+        """Whose queue is full, and what a request is told that cannot be answered for that, whatever its body."""
+        if self._cache.on:  # which may have the answer
+            return None
+        served, _ = self.choose(model, version, variant, budget_ms, request_id)
+        return (served, served.gate.refusal()) if served.gate.full else None
+
     def begin(self) -> None:
         """Set the deadline of the request that this task answers, unless the edge has."""
         deadline.begin(self._settings.timeout)
@@ -142,9 +156,13 @@ class Pipeline:
         """When the current request is answered 504 (``time.monotonic``)."""
         return deadline.current(self._settings.timeout)
 
-    def _work(self, served: Served, data: bytes, outputs: Sequence[str]) -> Answer:
+    def _work(self, served: Served, data: bytes, outputs: Sequence[str], came: float, ends: float) -> Answer:
         size, limits = served.card.input_size, self._limits
-        return self._answer(served, *served.answer(lambda: decode(data, size, limits), outputs))
+        began = time.monotonic()
+        if began >= ends:
+            raise served.gate.timed_out()
+        found, seconds = served.answer(lambda: decode(data, size, limits), outputs)
+        return self._answer(served, found, {"queue": began - came, **seconds})
 
     def _answer(self, served: Served, outputs: dict[str, Floats], seconds: dict[str, float]) -> Answer:
         probabilities = softmax(outputs["logits"], served.card.temperature).astype(np.float32)

@@ -24,6 +24,8 @@ from service.settings import Settings
 
 _WARM_RUNS = 5
 _RECENT = 512
+_AHEAD = 4
+"""Images at hand for each thread, beside the one that it works on, where so many wait."""
 
 
 class Served:
@@ -46,7 +48,7 @@ class Served:
         )
         # The batches that run, and another that gathers meanwhile.
         self.slots = plan.threads if self.batcher is None else max(plan.threads, plan.batch * (plan.streams + 1))
-        self.gate = Gate(self.name, slots=self.slots, queue=settings.queue)
+        self.gate = Gate(self.name, slots=self.slots, queue=settings.queue, ahead=_AHEAD * self.slots)
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self.drift = DriftWatch(self.name, self.card) if self.variant == "accurate" else None
         self._warm()

@@ -5,6 +5,7 @@ import pytest
 
 from models.errors import Overloaded, TimedOut
 from service.admission import Gate
+from service.metrics import QUEUE_DEPTH
 
 
 def soon(seconds=5.0):
@@ -93,5 +94,49 @@ def test_a_failure_gives_the_slot_back():
                     raise RuntimeError
         async with gate.enter(soon()):
             pass
+
+    asyncio.run(scenario())
+
+
+def test_those_ahead_are_let_in_and_still_count_as_waiting():
+    async def scenario():
+        gate = Gate("cells", slots=2, queue=5, ahead=3)
+        leave = asyncio.Event()
+
+        async def work():
+            async with gate.enter(soon()):
+                await leave.wait()
+
+        tasks = [asyncio.create_task(work()) for _ in range(7)]
+        await asyncio.sleep(0.01)
+        assert (gate.inside, gate.waiting, gate.full) == (5, 5, True)
+        assert QUEUE_DEPTH.labels("cells")._value.get() == before + 5
+        with pytest.raises(Overloaded, match="5 images wait"):
+            async with gate.enter(soon()):
+                pass
+        leave.set()
+        await asyncio.gather(*tasks)
+        assert (gate.inside, gate.waiting, gate.full) == (0, 0, False)
+        assert QUEUE_DEPTH.labels("cells")._value.get() == before
+
+    before = QUEUE_DEPTH.labels("cells")._value.get()
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize(("queue", "inside"), [(1, 3), (2, 4), (9, 6)])
+def test_no_more_are_ahead_than_may_wait(queue, inside):
+    async def scenario():
+        gate = Gate("cells", slots=2, queue=queue, ahead=4)
+        leave = asyncio.Event()
+
+        async def work():
+            async with gate.enter(soon()):
+                await leave.wait()
+
+        tasks = [asyncio.create_task(work()) for _ in range(2 + queue)]
+        await asyncio.sleep(0.01)
+        assert (gate.inside, gate.waiting, gate.full) == (inside, queue, True)
+        leave.set()
+        await asyncio.gather(*tasks)
 
     asyncio.run(scenario())
