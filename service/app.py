@@ -57,8 +57,12 @@ def edged(app: "ASGIApp") -> "ASGIApp":
     """BentoML's application with the edge around it."""
     from service.edge import Edge
     from service.listener import stop_listening
+    from service.turnstile import Turnstile
 
-    return Edge(app, settings=settings, drain=drain, web=mounted, last_call=stop_listening)
+    more: dict[str, Any] = {}
+    if not settings.cors_origins:  # whose pages would not be shown a refusal that comes from outside the application
+        more["turnstile"] = Turnstile(lambda: web().state.gateway)
+    return Edge(app, settings=settings, drain=drain, web=mounted, last_call=stop_listening, **more)
 
 
 @bentoml.service(

@@ -53,6 +53,7 @@ class Edge:
     """Wraps BentoML's application ``app``, and hands all but the probes straight to ``web`` where that is given.
 
     BentoML's router answers a path with a line break in it by itself, in plain text, and has routes of its own.
+    ``turnstile`` may refuse what there is no room for, before its body is read.
     ``last_call`` is called shortly after the first request that is refused because the server is on its way out.
     """
 
@@ -63,6 +64,7 @@ class Edge:
         settings: Settings,
         drain: Drain,
         web: ASGIApp | None = None,
+        turnstile: Callable[[Scope], CatseyeError | None] = lambda scope: None,
         last_call: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._app = app
@@ -73,6 +75,7 @@ class Edge:
         keys = (key.get_secret_value() for key in settings.api_keys)
         self._keys = [hashlib.sha256(key.encode()).digest() for key in keys]
         self._drain = drain
+        self._turnstile = turnstile
         self._last_call = last_call
         self._leaving: asyncio.Task[None] | None = None
         self._access_log = settings.access_log
@@ -136,7 +139,7 @@ class Edge:
             return Draining("The server is shutting down. Try again; another one answers.", retry_after=1)
         if (length := _length(headers)) > self._max_body:
             return exchange.too_large(f"{length:,} bytes")
-        return None
+        return self._turnstile(scope)
 
     async def _leave(self, last_call: Callable[[], Awaitable[object]]) -> None:
         await asyncio.sleep(_LAST_CALL_SECONDS)

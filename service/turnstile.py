@@ -1,45 +1,45 @@
 """The door of the hot route: who would only find a full queue is told so before the body is read.
 
-A crowd that is refused costs processor time that the networks need. Told here, a refusal takes about a third of what it
-takes by way of the router and the route.
+A crowd that is refused costs processor time that the networks need: 0.1 to 0.3 ms for each that is told here, 0.5 by
+way of the application, its router and the route (two cores, AMD EPYC).
 """
 
+from collections.abc import Callable
 from contextlib import suppress
 from types import SimpleNamespace
 from typing import Final
 
 from fastapi.exceptions import RequestValidationError
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import Scope
 
-from models.errors import CatseyeError
+from models.errors import CatseyeError, Overloaded
 from service.api import ClassifyQuery
-from service.problem import problem_response
+from service.pipeline import Pipeline
 from service.query import read_query
 
 PATH: Final = "/v1/classify"
 _ROUTE: Final = SimpleNamespace(path=PATH)
-"""What the edge counts by, where no router has put its own."""
+"""What is counted, where no router has put its own."""
 
 
 class Turnstile:
-    """Refuses what ``Pipeline.refusal`` says, and lets everything else pass, mistakes too, for the route to answer."""
+    """Says for whom there is no room, and lets everything else pass, mistakes too, for the route to answer."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, gateway: Callable[[], Pipeline]) -> None:
+        self._gateway = gateway
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Let one request in, or not."""
-        if scope["type"] == "http" and scope["path"] == PATH and scope["method"] == "POST":
-            with suppress(CatseyeError, RequestValidationError):
-                query = read_query(ClassifyQuery, scope["query_string"])
-                note = scope["catseye"]
-                found = scope["app"].state.gateway.refusal(
-                    query.model, query.version, query.variant, query.latency_budget_ms, note["request_id"]
-                )
-                if found is not None:
-                    served, error = found
-                    note["model"], scope["route"] = served.metric_labels, _ROUTE
-                    response = problem_response(error, note["request_id"], PATH)
-                    await response(scope, receive, send)
-                    return
-        await self._app(scope, receive, send)
+    def __call__(self, scope: Scope) -> Overloaded | None:
+        """What a request is told whose model's queue is full."""
+        if scope["path"] != PATH or scope["method"] != "POST":
+            return None
+        note, found = scope["catseye"], None
+        with suppress(CatseyeError, RequestValidationError):
+            query = read_query(ClassifyQuery, scope["query_string"])
+            found = self._gateway().refusal(
+                query.model, query.version, query.variant, query.latency_budget_ms, note["request_id"]
+            )
+        if found is None:
+            return None
+        served, error = found
+        note["model"], scope["route"] = served.metric_labels, _ROUTE
+        return error

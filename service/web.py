@@ -16,7 +16,6 @@ from service.examples import add_examples
 from service.problem import PROTOCOL_PATH, add_handlers
 from service.schemas import PROBLEMS, Problem
 from service.settings import Settings
-from service.turnstile import Turnstile
 
 PAGE = Path(__file__).parent / "page"
 REFERENCE = "fastapi_offline"
@@ -47,7 +46,6 @@ def create_web(settings: Settings) -> FastAPI:
     app.add_api_route("/", _index, include_in_schema=False)
     app.mount("/docs/assets", StaticFiles(packages=[(REFERENCE, "static")]), name="reference")
     app.add_api_route("/docs", _reference, include_in_schema=False)
-    app.add_middleware(Turnstile)
     app.add_middleware(_PageHeaders)
     if settings.cors_origins:
         app.add_middleware(

@@ -3,6 +3,7 @@ import asyncio
 import orjson
 import pytest
 
+from models.errors import Overloaded
 from service.drain import Drain
 from service.edge import Edge
 from service.settings import Settings
@@ -11,9 +12,9 @@ from service.settings import Settings
 class Call:
     """One request through the edge, by hand, so that the body can come in any pieces."""
 
-    def __init__(self, settings=None, drain=None):
+    def __init__(self, settings=None, drain=None, **more):
         self.drain = drain or Drain()
-        self.edge = Edge(self.app, settings=settings or Settings(access_log=False), drain=self.drain)
+        self.edge = Edge(self.app, settings=settings or Settings(access_log=False), drain=self.drain, **more)
         self.reached = False
 
     async def app(self, scope, receive, send):
@@ -91,6 +92,25 @@ def test_a_closed_server_says_so_but_its_probes_answer():
     assert headers[b"retry-after"] == b"1"
     assert headers[b"connection"] == b"close"  # or the client's next request would meet a closed door
     assert call("/livez")[0] == 200
+
+
+def test_where_there_is_no_room_the_body_is_not_read():
+    seen = []
+
+    def turnstile(scope):
+        seen.append(scope["path"])
+        return Overloaded("Full.", 2.3) if scope["path"] == "/v1/classify" else None
+
+    call = Call(turnstile=turnstile)
+    status, headers, body, left = call(chunks=(b"x", b"y"))
+    assert (status, headers[b"retry-after"], orjson.loads(body)["code"]) == (503, b"3", "overloaded")
+    assert headers[b"x-request-id"]
+    assert b"connection" not in headers  # the next request on it may be let in
+    assert not call.reached
+    assert left["body"] == b"x"
+    assert call("/v1/models")[0] == 200
+    assert call("/livez")[0] == 200
+    assert seen == ["/v1/classify", "/v1/models"]
 
 
 def test_the_last_call_comes_once_after_the_first_that_is_refused():

@@ -1,10 +1,12 @@
 import asyncio
+import time
 
 import numpy as np
 import pytest
 
 from models import store
-from models.errors import BadImage, TimedOut
+from models.errors import BadImage, TimedOut, UnknownModel
+from service.cache import Cache
 from service.pipeline import Pipeline, _within
 from service.plans import Plan
 from service.served import Served
@@ -110,3 +112,36 @@ def test_the_most_accurate_variant_that_fits_the_budget_is_chosen_by_measured_la
 
 def test_photographs_decode_to_the_size_of_the_network(pipeline):
     assert pipeline.run(pipeline.decode(jpeg(80, 60), (32, 32))).shape == (32, 32, 3)
+
+
+def test_whose_queue_is_full_is_known_before_the_body_is_read(pipeline, monkeypatch):
+    served = pipeline.find(None)
+    assert pipeline.refusal(None, None, None, None, "me") is None
+    monkeypatch.setattr(type(served.gate), "full", property(lambda gate: True))
+    who, error = pipeline.refusal(None, None, None, None, "me")
+    assert who is served
+    assert "0 images wait" in error.detail
+    with pytest.raises(UnknownModel):
+        pipeline.refusal("nobody", None, None, None, "me")
+    monkeypatch.setattr(pipeline, "_cache", Cache(1.0))
+    assert pipeline.refusal(None, None, None, None, "me") is None  # the cache may have the answer
+
+
+def test_what_expires_while_it_is_at_hand_is_not_run(pipeline, monkeypatch):
+    """Those ahead wait for a thread, not at the gate."""
+    served = pipeline.find(None)
+    ran = []
+    plain = served.answer
+    monkeypatch.setattr(served, "answer", lambda *arguments: ran.append(1) or plain(*arguments))
+
+    async def behind_slow_work():
+        slow = [asyncio.create_task(pipeline._in_thread(lambda: time.sleep(0.4))) for _ in range(served.slots)]
+        await asyncio.sleep(0.05)
+        monkeypatch.setattr(pipeline, "deadline", lambda: time.monotonic() + 0.1)
+        with pytest.raises(TimedOut):
+            await pipeline.answer(served, png(30, 30))
+        await asyncio.gather(*slow)
+
+    pipeline.run(behind_slow_work())
+    assert ran == []
+    assert served.gate.inside == 0
