@@ -56,8 +56,8 @@ class Case:
     outputs: tuple[str, ...] = ("logits",)
 
 
-def make_model(folder: Path, backbone: str = "mobilenet_v2") -> StoredModel:
-    """A network with random weights and both exports, as training leaves it."""
+def make_model(folder: Path, backbone: str = "mobilenet_v2", spared: int = 0) -> StoredModel:
+    """A network with random weights and both exports, as training leaves it; int8 spares so many convolutions."""
     classifier = build_classifier(backbone, 2, input_size=SIZE)
     classifier.model.save(folder / KERAS_FILE)
     noise = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3), dtype=np.uint8)
@@ -69,28 +69,29 @@ def make_model(folder: Path, backbone: str = "mobilenet_v2") -> StoredModel:
         weights=WeightsProvenance(source="none", detail="random"),
         taps=classifier.taps,
         head=classifier.head,
-        exports=(export_openvino(classifier, folder), quantize(folder, list(noise))),
+        exports=(export_openvino(classifier, folder), quantize(folder, list(noise), spared=spared)),
         parameters=classifier.model.count_params(),
     )
     (folder / "card.json").write_text(card.model_dump_json())
     return StoredModel("bench", "v1", folder, card)
 
 
-def cases(model: StoredModel) -> list[Case]:
+def cases(model: StoredModel, sparing: StoredModel) -> list[Case]:
     """Every runtime and precision that this processor has, at batch 1, batch 8 and with two callers."""
-    kinds: list[tuple[str, Kind, Precision]] = [
-        ("TensorFlow", "tensorflow", "float32"),
-        ("OpenVINO float32", "openvino", "float32"),
-        ("OpenVINO bfloat16", "openvino", "bfloat16"),
-        ("OpenVINO int8", "openvino", "int8"),
+    kinds: list[tuple[str, StoredModel, Kind, Precision]] = [
+        ("TensorFlow", model, "tensorflow", "float32"),
+        ("OpenVINO float32", model, "openvino", "float32"),
+        ("OpenVINO bfloat16", model, "openvino", "bfloat16"),
+        ("OpenVINO int8", model, "openvino", "int8"),
+        ("OpenVINO int8, 5 spared", sparing, "openvino", "int8"),
     ]
     found = []
-    for title, kind, precision in kinds:
-        one = open_runtime(model, kind, precision=precision)
+    for title, source, kind, precision in kinds:
+        one = open_runtime(source, kind, precision=precision)
         if one.precision != precision:
             print(f"{title}: not on this processor")
             continue
-        two = one if kind == "tensorflow" else open_runtime(model, kind, precision=precision, streams=2)
+        two = one if kind == "tensorflow" else open_runtime(source, kind, precision=precision, streams=2)
         found += [Case(title, one, 1), Case(title, one, 8), Case(title, two, 1, callers=2)]
     float32 = next(case.runtime for case in found if case.title == "OpenVINO float32")
     found.append(Case("  with the embedding", float32, 1, outputs=("logits", "embedding")))
@@ -134,11 +135,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--seconds", type=float, default=0.5, help="for each case in each round")
     parser.add_argument("--rounds", type=int, default=3)
     options = parser.parse_args(arguments)
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, tempfile.TemporaryDirectory() as other:
         model = make_model(Path(folder))
-        table = cases(model)
-        for case in table:
-            measure(case, 0)
+        table = cases(model, make_model(Path(other), spared=5))
+        for case in table:  # each form of a network is compiled at its first run
+            measure(case, 1e-3)
         rounds = [[measure(case, options.seconds) for case in table] for _ in range(options.rounds)]
         speeds = [statistics.median(column) for column in zip(*rounds, strict=True)]
         yardstick = speeds[0]
