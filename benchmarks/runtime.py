@@ -21,8 +21,9 @@ from pathlib import Path
 import numpy as np
 
 from models.card import Card, Precision, WeightsProvenance
-from models.classifier import build_classifier
+from models.classifier import build_classifier, head_arrays
 from models.export import export_openvino, quantize
+from models.heads import write_head
 from models.runtime import Kind, Runtime, open_runtime
 from models.store import KERAS_FILE, StoredModel
 
@@ -60,6 +61,7 @@ def make_model(folder: Path, backbone: str = "mobilenet_v2", spared: int = 0) ->
     """A network with random weights and both exports, as training leaves it; int8 spares so many convolutions."""
     classifier = build_classifier(backbone, 2, input_size=SIZE)
     classifier.model.save(folder / KERAS_FILE)
+    write_head(folder, {"float32": head_arrays(classifier)})
     noise = np.random.default_rng(0).integers(0, 256, (4, SIZE, SIZE, 3), dtype=np.uint8)
     card = Card(
         name="bench",

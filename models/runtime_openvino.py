@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from models.bfloat16 import has_bfloat16
 from models.card import Precision
 from models.errors import CatseyeError, StoreError
+from models.heads import HEAD_FILE, HeadArrays
 from models.runtime import (
     FAST_OUTPUTS,
     Hint,
@@ -33,6 +34,8 @@ logger = logging.getLogger(__name__)
 SEVERAL_FORMS_BYTES = 64_000_000
 """Weights up to which a network is kept in forms of its own for single images and for lone ones (decision 0026)."""
 
+LOGITS, EMBEDDING = FAST_OUTPUTS
+
 # OpenVINO's first inference from two threads at once can deadlock: a static initialiser waits for the GIL.
 _first = threading.Lock()
 
@@ -49,10 +52,15 @@ class _Form(NamedTuple):
 
 
 class _Compiled:
-    """A compiled network and its idle infer requests: as many as there ever were runs at once."""
+    """A compiled network and its idle infer requests: as many as there ever were runs at once.
 
-    def __init__(self, network: Any, names: Sequence[str]) -> None:
+    With a ``head`` the logits are computed from the embedding, in float32: OpenVINO would take bfloat16 for that
+    too, and a class activation would no longer add up to them.
+    """
+
+    def __init__(self, network: Any, names: Sequence[str], head: HeadArrays | None) -> None:
         self._network = network
+        self._head = head
         self.streams = int(network.get_property("NUM_STREAMS"))
         self._index = {name: number for number, name in enumerate(names)}
         self._idle: deque[Any] = deque()
@@ -64,9 +72,16 @@ class _Compiled:
             request = self._network.create_infer_request()
         request.infer([images], share_inputs=True, share_outputs=True)
         # Copies, since the request's memory is the next run's. A request that raised is not used again.
-        answer = {name: np.array(request.get_output_tensor(self._index[name]).data, np.float32) for name in outputs}
+        answer = {name: self._read(request, name) for name in outputs}
         self._idle.append(request)
         return answer
+
+    def _read(self, request: Any, name: str) -> NDArray[np.float32]:
+        if name == LOGITS and self._head is not None:
+            kernel, bias = self._head
+            embedding: NDArray[np.float32] = request.get_output_tensor(self._index[EMBEDDING]).data
+            return embedding @ kernel + bias
+        return np.array(request.get_output_tensor(self._index[name]).data, np.float32)
 
 
 class OpenvinoRuntime:
@@ -89,11 +104,13 @@ class OpenvinoRuntime:
         # A mapped file that somebody truncates would end the process with a bus error.
         self._core.set_property({"ENABLE_MMAP": False})
         self.precision = self._possible(model, precision)
+        # Explicit below, for by itself OpenVINO takes bfloat16 wherever the processor has it. What int8 leaves
+        # unrounded runs in it, but for the head.
+        halved = self.precision != "float32" and has_bfloat16()
+        self._head = _checked_head(model, self.precision) if halved else None
         self._settings: dict[str, Any] = {
             "PERFORMANCE_HINT": hint.upper(),
-            # Explicit, for by itself OpenVINO takes bfloat16 wherever the processor has it. What int8 leaves
-            # unrounded runs in it.
-            "INFERENCE_PRECISION_HINT": "bf16" if self.precision != "float32" and has_bfloat16() else "f32",
+            "INFERENCE_PRECISION_HINT": "bf16" if halved else "f32",
             # Pinned, the threads of every process (and the calling ones) would sit on the same first core.
             "ENABLE_CPU_PINNING": False,
         }
@@ -164,19 +181,26 @@ class OpenvinoRuntime:
     def _compile(self, form: _Form) -> _Compiled:
         network = self._whole.clone()
         outputs = self.outputs if form.maps else FAST_OUTPUTS
-        for result in [port.get_node() for port in network.outputs if port.get_any_name() not in outputs]:
+        given = [name for name in outputs if name != LOGITS or self._head is None]
+        for result in [port.get_node() for port in network.outputs if port.get_any_name() not in given]:
             network.remove_result(result)
         if form.single:
             network.reshape([1, *self._size, 3])
         alone = {"NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY"} if form.alone else {}
         compiled = self._core.compile_model(network, "CPU", {**self._settings, **alone})
-        return _Compiled(compiled, [port.get_any_name() for port in compiled.outputs])
+        return _Compiled(compiled, [port.get_any_name() for port in compiled.outputs], self._head)
 
     def _possible(self, model: StoredModel, precision: Precision) -> Precision:
         if precision == "bfloat16" and not has_bfloat16():
             logger.warning("This processor has no bfloat16, so model %s runs in float32.", model.tag)
             return "float32"
         return precision
+
+
+def _checked_head(model: StoredModel, precision: Precision) -> HeadArrays:
+    if model.card.files:
+        check_file(model, HEAD_FILE)
+    return model.head(precision)
 
 
 def _check_files(model: StoredModel, path: Path) -> None:

@@ -3,12 +3,14 @@ import shutil
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from models.activation import softmax
+from models.card import Precision
 from models.errors import CatseyeError, StoreError
 from models.runtime import Runtime, open_runtime
 from models.runtime_openvino import OpenvinoRuntime
@@ -31,6 +33,26 @@ def test_bfloat16_runs_where_the_processor_has_it(caplog: pytest.LogCaptureFixtu
     assert ("no bfloat16" in caplog.text) != able
     expected = answers(network("cnn", size=36), images(4, 36))["logits"]
     assert np.abs(softmax(runtime.run(images(4, 36))["logits"]) - softmax(expected)).max() < 0.05
+
+
+@pytest.mark.parametrize("precision", ["int8", "bfloat16"])
+def test_the_head_is_computed_in_float32_whatever_the_rest(precision: Precision) -> None:
+    model = stored("cnn", "several", 36)
+    runtime = OpenvinoRuntime(model, precision)
+    for number in (1, 3):
+        found = runtime.run(images(number, 36), ("logits", "embedding"))
+        kernel, bias = model.head(precision)
+        np.testing.assert_allclose(found["logits"], found["embedding"] @ kernel + bias, atol=1e-5)
+        assert found["logits"].dtype == np.float32
+
+
+def test_a_head_that_was_changed_is_refused_where_it_is_used(tmp_path: Path) -> None:
+    model = copied(stored("cnn", size=36), tmp_path / "model")
+    (model.path / "head.npz").write_bytes(b"changed")
+    able = "BF16" in openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    OpenvinoRuntime(model, "float32")
+    with pytest.raises(StoreError, match=r"head\.npz .* is not what was stored") if able else nullcontext():
+        OpenvinoRuntime(model, "int8")
 
 
 def test_lone_runs_have_every_processor_and_the_same_answers() -> None:
