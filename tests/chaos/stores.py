@@ -127,15 +127,19 @@ def _without_store(
         models.rename(aside)
         put(models)
 
-    before = live.output().count(line)
+    before = len(_lines(live, line))
     row = _under(live, body, fault, damage)
-    lines = live.output().count(line) - before
+    said = _lines(live, line)[before:]
     remove(models)
     aside.rename(models)
     after = make_model(live.model, backbone="cnn", size=32, seed=15)
     took = until(lambda: version(live) == after.version)
-    held = row.held and took is not None and lines == 2
-    return Row(row.fault, row.tries, row.lost, took, held, "" if lines == 2 else f"{lines} lines in the log")
+    held = row.held and took is not None and len(said) == 2
+    return Row(row.fault, row.tries, row.lost, took, held, "" if len(said) == 2 else "; ".join(said))
+
+
+def _lines(live: Live, words: str) -> list[str]:
+    return [line for line in live.output().splitlines() if words in line]
 
 
 def other_architecture(live: Live, body: bytes) -> Row:
