@@ -1,9 +1,12 @@
 """Whether bfloat16 is worth asking for."""
 
+from functools import cache
+
 from models.telemetry import load_openvino
 
 
+@cache
 def has_bfloat16() -> bool:
-    """Whether this processor computes in bfloat16; others would only imitate it."""
+    """Whether OpenVINO counts bfloat16 among what this processor computes in."""
     core = load_openvino().Core()
     return "BF16" in core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")

@@ -59,10 +59,9 @@ def edged(app: "ASGIApp") -> "ASGIApp":
     from service.listener import stop_listening
     from service.turnstile import Turnstile
 
-    more: dict[str, Any] = {}
-    if not settings.cors_origins:  # whose pages would not be shown a refusal that comes from outside the application
-        more["turnstile"] = Turnstile(lambda: web().state.gateway)
-    return Edge(app, settings=settings, drain=drain, web=mounted, last_call=stop_listening, **more)
+    # Pages of other origins would not be shown a refusal that comes from outside the application.
+    turnstile = None if settings.cors_origins else Turnstile(lambda: web().state.gateway)
+    return Edge(app, settings=settings, drain=drain, web=mounted, turnstile=turnstile, last_call=stop_listening)
 
 
 @bentoml.service(

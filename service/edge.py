@@ -64,7 +64,7 @@ class Edge:
         settings: Settings,
         drain: Drain,
         web: ASGIApp | None = None,
-        turnstile: Callable[[Scope], CatseyeError | None] = lambda scope: None,
+        turnstile: Callable[[Scope], CatseyeError | None] | None = None,
         last_call: Callable[[], Awaitable[object]] | None = None,
     ) -> None:
         self._app = app
@@ -139,7 +139,7 @@ class Edge:
             return Draining("The server is shutting down. Try again; another one answers.", retry_after=1)
         if (length := _length(headers)) > self._max_body:
             return exchange.too_large(f"{length:,} bytes")
-        return self._turnstile(scope)
+        return None if self._turnstile is None else self._turnstile(scope)
 
     async def _leave(self, last_call: Callable[[], Awaitable[object]]) -> None:
         await asyncio.sleep(_LAST_CALL_SECONDS)

@@ -145,6 +145,8 @@ class Pipeline:
         """Whose queue is full, and what a request is told that cannot be answered for that, whatever its body."""
         if self._cache.on:  # which may have the answer
             return None
+        if not any(served.gate.full for served in self.registry.variants(model)):  # nearly always, and cheap
+            return None
         served, _ = self.choose(model, version, variant, budget_ms, request_id)
         return (served, served.gate.refusal()) if served.gate.full else None
 
