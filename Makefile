@@ -13,6 +13,8 @@ PY := .venv/bin/python
 PIP_INSTALL := $(PY) -m pip install --quiet --no-compile --prefer-binary --disable-pip-version-check --retries 8
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 export BENTOML_DO_NOT_TRACK ?= True
+# What starts again and again is compiled once, whatever the shell says.
+unexport PYTHONDONTWRITEBYTECODE
 
 .PHONY: help venv demo serve test test-long test-sweep test-docker chaos soak lint bench bench-training lock sbom clean
 

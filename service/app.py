@@ -8,10 +8,9 @@ BentoML's supervisor imports this module too, only to read how many workers to s
 needs (FastAPI, the decoders, the networks) is imported when a worker begins, not above.
 """
 
-import logging
+import gc
 import os
 import signal
-import sys
 import threading
 from functools import cache
 from typing import TYPE_CHECKING, Any, cast
@@ -77,7 +76,11 @@ class Catseye:
     """Classifies images with every model in the store."""
 
     def __init__(self) -> None:
-        _log_lines()
+        from service.log_lines import write_log_lines
+        from service.opening import opening
+
+        write_log_lines()
+        begun = opening()
         # The networks are compiled outside of the interpreter, so the routes are made meanwhile.
         making = threading.Thread(target=web, name="catseye-web")
         making.start()
@@ -89,19 +92,18 @@ class Catseye:
         from service.lookout import Lookout
         from service.metrics import count_worker
         from service.orphans import leave_with_parent
-        from service.pipeline import Pipeline
 
         leave_with_parent(drain)
         count_worker(settings.workers)
         drop_unread(settings.timeout)
         Laggards(settings.timeout).watch(AutoHTTPProtocol)
-        self._pipeline = Pipeline(settings)
-        self._pipeline.start()
+        self._pipeline = begun.result()
         making.join()
         web().state.gateway = self._pipeline
         self._lookout = Lookout(self._pipeline.registry.refresh, settings.reload_seconds)
         if settings.reload_seconds:
             self._lookout.begin()
+        gc.enable()  # which ``service.worker`` turned off
         if not begin_beating():
             os.kill(os.getpid(), signal.SIGTERM)  # the server ended while this worker was on its way
 
@@ -123,15 +125,3 @@ class Catseye:
 
 # The decorator turned the class into a service, which the type checker does not know.
 cast(Any, Catseye).add_asgi_middleware(edged)
-
-
-def _log_lines() -> None:
-    """Our own lines go to standard output as they are, whatever BentoML's logging is set to."""
-    for name in ("catseye", "catseye.access"):
-        logger = logging.getLogger(name)
-        logger.setLevel(logging.INFO)
-        logger.propagate = False
-        if not logger.handlers:
-            logger.addHandler(logging.StreamHandler(sys.stdout))
-    # It warns of every odd byte of a broken form: a stranger could fill the disk with lines that help nobody.
-    logging.getLogger("python_multipart").setLevel(logging.ERROR)

@@ -1,4 +1,4 @@
-"""``catseye serve``: BentoML's server as a child, and a way out that loses no request.
+"""``catseye serve``: BentoML's workers below a supervisor, and a way out that loses no request.
 
 BentoML's workers stop accepting connections at SIGTERM without a word to the load balancer. So the signal
 comes here: ``/readyz`` turns 503 first (see ``service.drain``), then new work is refused, and only then is
@@ -45,35 +45,45 @@ def check_free(host: str, port: int) -> None:
 
 
 def command(host: str, port: int, settings: Settings) -> list[str]:
-    """The command line of the server."""
-    options = {
-        "--host": host,
-        "--port": str(port),
-        "--working-dir": str(_ROOT),
+    """The command line of the supervisor: ours, or BentoML's where somebody has configured BentoML (TLS, tracing)."""
+    workers = {
         # Longer than the minute that proxies keep idle connections, so that theirs is never closed under them.
         "--timeout-keep-alive": "75",
         # Running requests end by their own time limit; a second more and the workers leave anyway.
         "--timeout-graceful-shutdown": str(int(settings.timeout) + 1),
     }
-    pairs = (word for option in options.items() for word in option)
-    return [sys.executable, "-m", "bentoml", "serve", TARGET, *pairs]
+    address = {"--host": host, "--port": str(port)}
+    if is_configured():
+        return _words("bentoml", "serve", TARGET, **address, **{"--working-dir": str(_ROOT)}, **workers)
+    return _words("service.supervisor", TARGET, **address, **{"--workers": str(settings.workers)}, **workers)
+
+
+def _words(module: str, *names: str, **options: str) -> list[str]:
+    return [sys.executable, "-m", module, *names, *(word for option in options.items() for word in option)]
+
+
+def is_configured() -> bool:
+    """Whether the environment has settings for BentoML, most of which its own supervisor reads alone."""
+    return any(os.environ.get(name) for name in ("BENTOML_CONFIG", "BENTOML_CONFIG_OPTIONS"))
 
 
 def serve(host: str, port: int, settings: Settings, meanwhile: Callable[[], object] | None = None) -> int:
     """Serve until a signal ends it; gives the exit code. ``meanwhile`` is called while the server starts."""
     check_free(host, port)
     with tempfile.TemporaryDirectory(prefix="catseye-serve-") as folder:
-        drain_file = Path(folder) / "drain"
-        environment = {"BENTOML_DO_NOT_TRACK": "True", **os.environ, VARIABLE: str(drain_file)}
-        environment["BENTOML_HOME"] = str(private_home(Path(folder)))
-        watchdog = Watchdog(Path(folder) / "heartbeats", settings.hang_seconds)
-        environment[heartbeat.VARIABLE] = str(Path(folder) / "heartbeats")
-        exit_ = _Exit(Drain(drain_file), settings.drain_seconds)
+        environment = environment_of(Path(folder), settings)
+        watchdog = Watchdog(Path(environment[heartbeat.VARIABLE]), settings.hang_seconds)
+        exit_ = _Exit(Drain(Path(environment[VARIABLE])), settings.drain_seconds)
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, exit_.begin)
         # A session of its own: Ctrl-C in a terminal would otherwise reach the workers before us.
         child = subprocess.Popen(  # noqa: S603
-            command(host, port, settings), env=environment, start_new_session=True, preexec_fn=for_a_child()
+            command(host, port, settings),
+            env=environment,
+            # Where our modules are; a path in BentoML's settings is meant from where somebody wrote it.
+            cwd=None if is_configured() else _ROOT,
+            start_new_session=True,
+            preexec_fn=for_a_child(),
         )
         exit_.attach(child)
         watchdog.begin()
@@ -84,6 +94,22 @@ def serve(host: str, port: int, settings: Settings, meanwhile: Callable[[], obje
         watchdog.wait_for_workers(settings.timeout + 5)
         watchdog.end()
         return 0 if exit_.asked and code in (0, -signal.SIGTERM) else code
+
+
+def environment_of(folder: Path, settings: Settings) -> dict[str, str]:
+    """The environment of one server, whose own files are in ``folder``."""
+    metrics = folder / "metrics"
+    metrics.mkdir()
+    return {
+        "BENTOML_DO_NOT_TRACK": "True",
+        **os.environ,
+        "BENTOML_HOME": str(private_home(folder)),
+        # The workers run elsewhere, and what tuning has kept is here.
+        "CATSEYE_HOME": str(settings.home.absolute()),
+        "PROMETHEUS_MULTIPROC_DIR": str(metrics),
+        VARIABLE: str(folder / "drain"),
+        heartbeat.VARIABLE: str(folder / "heartbeats"),
+    }
 
 
 def private_home(folder: Path) -> Path:

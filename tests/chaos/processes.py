@@ -22,7 +22,8 @@ def workers(live: Live) -> list[psutil.Process]:
 
 def _is_worker(process: psutil.Process) -> bool:
     try:
-        return "_bentoml_impl.worker.service" in " ".join(process.cmdline())
+        words = " ".join(process.cmdline())
+        return "service.worker" in words or "_bentoml_impl.worker.service" in words
     except psutil.Error:
         return False
 

@@ -3,12 +3,13 @@ import socket
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import pytest
 
 from models.errors import BadParameter
 from service.drain import Drain
-from service.launch import TARGET, _Exit, check_free, command, private_home
+from service.launch import TARGET, _Exit, check_free, command, environment_of, private_home
 from service.settings import Settings
 
 
@@ -25,7 +26,16 @@ def test_a_taken_port_and_a_strange_host_are_refused_in_a_sentence():
 
 
 def test_the_command_serves_our_service_with_bounded_shutdown():
-    words = command("127.0.0.1", 4000, Settings(timeout=7.5))
+    words = command("127.0.0.1", 4000, Settings(timeout=7.5, workers=3))
+    assert words[:4] == [sys.executable, "-m", "service.supervisor", TARGET]
+    assert words[words.index("--port") + 1] == "4000"
+    assert words[words.index("--workers") + 1] == "3"
+    assert words[words.index("--timeout-graceful-shutdown") + 1] == "8"
+
+
+def test_whoever_configures_bentoml_gets_bentoml_s_supervisor(monkeypatch):
+    monkeypatch.setenv("BENTOML_CONFIG_OPTIONS", "api_server.ssl.enabled=true")
+    words = command("127.0.0.1", 4000, Settings(timeout=7.5, workers=3))
     assert words[:5] == [sys.executable, "-m", "bentoml", "serve", TARGET]
     assert words[words.index("--port") + 1] == "4000"
     assert words[words.index("--timeout-graceful-shutdown") + 1] == "8"
@@ -38,6 +48,16 @@ def test_a_server_has_a_home_of_its_own_over_the_store_s_models(monkeypatch, tmp
         folder.mkdir()
         (private_home(folder) / "models" / f"of {folder.name}").touch()
     assert {path.name for path in (tmp_path / "store" / "models").iterdir()} == {"of one", "of two"}
+
+
+def test_a_server_keeps_its_plans_where_it_was_started(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("BENTOML_HOME", "store")
+    monkeypatch.setenv("CATSEYE_HOME", "kept")
+    environment = environment_of(tmp_path, Settings())
+    assert Path(environment["CATSEYE_HOME"]) == tmp_path / "kept"
+    assert (Path(environment["BENTOML_HOME"]) / "models").resolve() == tmp_path / "store" / "models"
+    assert Path(environment["PROMETHEUS_MULTIPROC_DIR"]).is_dir()
 
 
 @pytest.fixture

@@ -1,0 +1,27 @@
+"""The models of a worker, loaded in a thread of their own while it imports the rest."""
+
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import cache
+
+from service.log_lines import write_log_lines
+from service.pipeline import Pipeline
+from service.settings import Settings, get_settings
+
+
+@cache
+def opening() -> "Future[Pipeline]":
+    """The pipeline of this process with every model loaded; loading begins when this is first called.
+
+    Networks are compiled outside of the interpreter, so that importing goes on meanwhile.
+    """
+    write_log_lines()
+    thread = ThreadPoolExecutor(1, "catseye-opening")
+    begun = thread.submit(_open, get_settings())
+    thread.shutdown(wait=False)
+    return begun
+
+
+def _open(settings: Settings) -> Pipeline:
+    pipeline = Pipeline(settings)
+    pipeline.start()
+    return pipeline
