@@ -131,7 +131,7 @@ def _bodies() -> list[Row]:
 def _orphans() -> list[Row]:
     make_model(MODEL, backbone="cnn", size=32, seed=1)
     rows = []
-    for which in ("catseye serve", "bentoml serve"):
+    for which in ("catseye serve", "its supervisor"):
         with serving() as live:
             rows.append(processes.parent_killed(live, BODY, which))
     return rows

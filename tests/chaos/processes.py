@@ -121,7 +121,7 @@ def whole_without(live: Live, many: int, pid: int) -> bool:
 def parent_killed(live: Live, body: bytes, which: str) -> Row:
     """The process above the workers is killed: the others end by themselves, and the port is free for a new server.
 
-    ``which`` is ``catseye serve`` or ``bentoml serve``.
+    ``which`` is ``catseye serve`` or ``its supervisor``.
     """
     root = psutil.Process(live.process.pid)
     tree = [root, *root.children(recursive=True)]
