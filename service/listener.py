@@ -6,8 +6,10 @@ connection that the listening socket accepts.
 """
 
 import asyncio
+import errno
 import os
 import socket
+import stat
 import struct
 import time
 from collections.abc import Iterator
@@ -62,12 +64,27 @@ def _waiting(listening: socket.socket) -> int:
 
 
 def _listening() -> Iterator[socket.socket]:
-    """Copies of this process's TCP sockets that listen, each closed after use."""
+    """Copies of this process's TCP sockets that listen, each closed after use.
+
+    Nothing else is copied and kept: whoever waits for the other end of a pipe to be closed would wait for ever.
+    """
     for descriptor in _descriptors():
-        with suppress(OSError), socket.socket(fileno=os.dup(descriptor)) as ours:
+        with suppress(OSError), _copy(descriptor) as ours:
             tcp = ours.family in (socket.AF_INET, socket.AF_INET6) and ours.type == socket.SOCK_STREAM
             if tcp and ours.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
                 yield ours
+
+
+def _copy(descriptor: int) -> socket.socket:
+    """A copy of a socket; ``OSError`` where it is none."""
+    if not stat.S_ISSOCK(os.fstat(descriptor).st_mode):
+        raise OSError(errno.ENOTSOCK, "not a socket")
+    copied = os.dup(descriptor)
+    try:
+        return socket.socket(fileno=copied)
+    except OSError:  # another thread has closed it, and opened something else under its number
+        os.close(copied)
+        raise
 
 
 def _descriptors() -> list[int]:

@@ -15,8 +15,11 @@ def opening() -> "Future[Pipeline]":
     Networks are compiled outside of the interpreter, so that importing goes on meanwhile.
     """
     write_log_lines()
+    settings = get_settings()
+    if settings.runtime == "openvino":
+        import models.runtime_openvino  # noqa: F401 - here, since two threads that import hinder each other
     thread = ThreadPoolExecutor(1, "catseye-opening")
-    begun = thread.submit(_open, get_settings())
+    begun = thread.submit(_open, settings)
     thread.shutdown(wait=False)
     return begun
 

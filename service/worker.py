@@ -31,7 +31,7 @@ def put_off(name: str) -> None:
 
 
 def begin() -> None:
-    """Have the models loaded meanwhile, by a library that is imported first: two who import hinder each other."""
+    """Have the models loaded meanwhile; TensorFlow not, which would be imported beside everything else."""
     from bentoml._internal.log import SERVER_LOGGING_CONFIG
 
     from service.opening import opening
@@ -40,8 +40,6 @@ def begin() -> None:
     # BentoML sets logging up when our lines may have begun.
     SERVER_LOGGING_CONFIG["disable_existing_loggers"] = False
     if get_settings().runtime == "openvino":
-        import models.runtime_openvino  # noqa: F401
-
         opening()
 
 

@@ -1,3 +1,5 @@
+import os
+import select
 import socket
 import subprocess
 import sys
@@ -51,6 +53,18 @@ def test_sockets_that_do_not_listen_are_left_alone():
             drop_unread(7)
             assert server.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == before
             assert listener.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == 7000
+
+
+def test_the_other_end_of_a_pipe_is_not_held_open():
+    reads, writes = os.pipe()
+    try:
+        drop_unread(7)
+        os.close(writes)
+        # At its end, so that whoever started a process and waits for its beginning waits no longer.
+        assert select.select([reads], [], [], 10)[0]
+        assert os.read(reads, 1) == b""
+    finally:
+        os.close(reads)
 
 
 def test_after_the_last_call_nobody_is_let_in_and_who_is_in_or_at_the_door_stays():
