@@ -70,7 +70,9 @@ class _Compiled:
             request = self._idle.pop()
         except IndexError:
             request = self._network.create_infer_request()
-        request.infer([images], share_inputs=True, share_outputs=True)
+        # What may not be written to is copied, since OpenVINO shares no such memory.
+        shared = openvino.Tensor(images, shared_memory=images.flags.writeable)
+        request.infer(shared, share_outputs=True)
         # Copies, since the request's memory is the next run's. A request that raised is not used again.
         answer = {name: self._read(request, name) for name in outputs}
         self._idle.append(request)

@@ -13,11 +13,13 @@ import os
 import signal
 import threading
 from functools import cache
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import bentoml
+from _bentoml_sdk import Service
 
 from service.drain import Drain
+from service.launch import is_configured
 from service.settings import get_settings
 
 if TYPE_CHECKING:
@@ -35,6 +37,21 @@ def tracing() -> dict[str, Any]:
     """
     configured = "BENTOML_CONFIG" in os.environ or "tracing" in os.environ.get("BENTOML_CONFIG_OPTIONS", "")
     return {} if configured else {"excluded_urls": [".*"]}
+
+
+class Fronted(Service[Any]):  # type: ignore[misc]  # BentoML says nothing of its types
+    """A service whose edge is the first to see a request, unless BentoML is configured to do something before.
+
+    BentoML's own middlewares make a task and a timer for each request, which stays for as long as its limit, though the
+    edge has set one already.
+    """
+
+    def to_asgi(self, *args: Any, **more: Any) -> Any:
+        """The application that a worker serves."""
+        if is_configured():
+            self.add_asgi_middleware(edged)
+            return super().to_asgi(*args, **more)
+        return edged(super().to_asgi(*args, **more))
 
 
 @cache
@@ -56,11 +73,13 @@ def edged(app: "ASGIApp") -> "ASGIApp":
     """BentoML's application with the edge around it."""
     from service.edge import Edge
     from service.listener import stop_listening
+    from service.shortcut import Shortcut
     from service.turnstile import Turnstile
 
-    # Pages of other origins would not be shown a refusal that comes from outside the application.
-    turnstile = None if settings.cors_origins else Turnstile(lambda: web().state.gateway)
-    return Edge(app, settings=settings, drain=drain, web=mounted, turnstile=turnstile, last_call=stop_listening)
+    if settings.cors_origins:  # pages of other origins would not be shown what comes from outside the application
+        return Edge(app, settings=settings, drain=drain, web=mounted, last_call=stop_listening)
+    turnstile = Turnstile(lambda: web().state.gateway)
+    return Edge(app, settings=settings, drain=drain, web=Shortcut(web), turnstile=turnstile, last_call=stop_listening)
 
 
 @bentoml.service(
@@ -70,6 +89,7 @@ def edged(app: "ASGIApp") -> "ASGIApp":
     tracing=tracing(),
     metrics={"enabled": False},  # its series carry the raw path, so that a scan grows them without end
     logging={"access": {"enabled": False}},
+    service_class=Fronted,
 )
 @bentoml.asgi_app(mounted, path="/")
 class Catseye:
@@ -103,6 +123,8 @@ class Catseye:
         self._lookout = Lookout(self._pipeline.registry.refresh, settings.reload_seconds)
         if settings.reload_seconds:
             self._lookout.begin()
+        # What is here now stays: a search through all of it would stop everybody for a tenth of a second each time.
+        gc.freeze()
         gc.enable()  # which ``service.worker`` turned off
         if not begin_beating():
             os.kill(os.getpid(), signal.SIGTERM)  # the server ended while this worker was on its way
@@ -118,10 +140,9 @@ class Catseye:
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]  # BentoML annotates only the outer one
     def end(self) -> None:
         """Let running work end, then close the models."""
+        from service.log_lines import flush_log_lines
+
         drain.begin(0)
         self._lookout.end()
         self._pipeline.close()
-
-
-# The decorator turned the class into a service, which the type checker does not know.
-cast(Any, Catseye).add_asgi_middleware(edged)
+        flush_log_lines()

@@ -1,8 +1,9 @@
 """The files that worker processes keep their metrics in, as prometheus_client's multiprocess mode makes them."""
 
+import os
 from typing import Any, Final
 
-from prometheus_client import mmap_dict
+from prometheus_client import mmap_dict, values
 
 BYTES: Final = 1 << 20
 """Length of a new file, nearly all of it a hole: no set of labels of this service comes near it."""
@@ -24,3 +25,20 @@ def keep_growing() -> None:
 
     library.MmapedDict._init_value = init_value
     library._INITIAL_MMAP_SIZE = BYTES
+
+
+def know_the_process() -> None:
+    """Ask the system for this process's number once, not at every count; call it before there is a metric.
+
+    A request counts some twenty times, and the question is a call into the system each time.
+    """
+    if not values.ValueClass._multiprocess:
+        return
+    number = os.getpid()
+
+    def ask() -> None:
+        nonlocal number
+        number = os.getpid()
+
+    os.register_at_fork(after_in_child=ask)
+    values.ValueClass = values.MultiProcessValue(lambda: number)  # type: ignore[no-untyped-call]  # documented, untyped

@@ -5,8 +5,9 @@ Under ``/v2`` they are ``{"error": "..."}``, as the Open Inference Protocol says
 
 import logging
 import math
+from collections.abc import Awaitable, Callable
 from http import HTTPStatus
-from typing import Any
+from typing import Any, Final
 
 import orjson
 from fastapi import FastAPI
@@ -48,11 +49,13 @@ def problem_response(error: CatseyeError, request_id: str, path: str = "") -> Re
 
 def add_handlers(app: FastAPI) -> None:
     """Answer every exception of ``app`` with a problem."""
-    app.add_exception_handler(CatseyeError, _on_catseye)
-    app.add_exception_handler(RequestValidationError, _on_validation)
-    app.add_exception_handler(HTTPException, _on_http)
-    app.add_exception_handler(ClientDisconnect, _on_leaving)
-    app.add_exception_handler(Exception, _on_bug)
+    for kind, handler in _HANDLERS.items():
+        app.add_exception_handler(kind, handler)
+
+
+async def answer_error(request: Request, error: Exception) -> Response:
+    """The reply to an exception that a route has raised, outside of an application."""
+    return await next(handler for kind, handler in _HANDLERS.items() if isinstance(error, kind))(request, error)
 
 
 async def _on_catseye(request: Request, error: Exception) -> Response:
@@ -94,6 +97,15 @@ async def _on_bug(request: Request, error: Exception) -> Response:
     detail = "Something went wrong on our side. The server's log has it under the request id."
     members = _members(500, "internal", "Internal error", detail, request_id_of(request))
     return _response(members, {}, request.url.path)
+
+
+_HANDLERS: Final[dict[type[Exception], Callable[[Request, Exception], Awaitable[Response]]]] = {
+    CatseyeError: _on_catseye,
+    RequestValidationError: _on_validation,
+    HTTPException: _on_http,
+    ClientDisconnect: _on_leaving,
+    Exception: _on_bug,
+}
 
 
 def request_id_of(request: Request) -> str:

@@ -18,7 +18,7 @@ from service.pipeline import Pipeline
 from service.query import read_query
 
 PATH: Final = "/v1/classify"
-_ROUTE: Final = SimpleNamespace(path=PATH)
+ROUTE: Final = SimpleNamespace(path=PATH)
 """What is counted, where no router has put its own."""
 
 
@@ -41,5 +41,5 @@ class Turnstile:
         if found is None:
             return None
         served, error = found
-        note["model"], scope["route"] = served.metric_labels, _ROUTE
+        note["model"], scope["route"] = served.metric_labels, ROUTE
         return error

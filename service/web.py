@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
@@ -25,6 +25,13 @@ CONTENT_SECURITY_POLICY = (
     "font-src 'self'; media-src 'self' blob:; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
     "frame-ancestors 'none'"
 )
+
+PAGE_HEADERS: Final = (
+    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
+    (b"x-content-type-options", b"nosniff"),
+    (b"referrer-policy", b"no-referrer"),
+)
+"""On every reply: nothing from elsewhere, no inline script, no framing, no sniffing."""
 
 
 def create_web(settings: Settings) -> FastAPI:
@@ -98,7 +105,7 @@ async def _reference() -> FileResponse:
 
 
 class _PageHeaders:
-    """A strict policy on every reply: nothing from elsewhere, no inline script, no framing, no sniffing."""
+    """Puts ``PAGE_HEADERS`` on every reply."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -110,12 +117,7 @@ class _PageHeaders:
 
         async def with_headers(message: Any) -> None:
             if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message.get("headers", ()),
-                    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                    (b"referrer-policy", b"no-referrer"),
-                ]
+                message["headers"] = [*message.get("headers", ()), *PAGE_HEADERS]
             await send(message)
 
         await self._app(scope, receive, with_headers)

@@ -1,6 +1,13 @@
+import io
 import logging
 import subprocess
 import sys
+import threading
+import time
+
+import pytest
+
+from service.log_lines import Gathered
 
 
 def test_our_lines_are_written_whatever_was_set_up_before_and_after():
@@ -37,3 +44,70 @@ def test_odd_bytes_of_a_form_are_no_news():
             logger.propagate = before
             logger.handlers.clear()
             logger.setLevel(logging.NOTSET)
+
+
+class Slow(io.StringIO):
+    """A stream that says how often it was written to, and may be held."""
+
+    def __init__(self):
+        super().__init__()
+        self.writes, self.free = 0, threading.Event()
+        self.free.set()
+
+    def write(self, text):
+        self.free.wait(10)
+        self.writes += 1
+        return super().write(text)
+
+
+@pytest.fixture
+def lines():
+    stream = Slow()
+    logger = logging.Logger("lines", logging.INFO)
+    logger.addHandler(Gathered(stream))
+    yield logger, stream
+    stream.free.set()
+
+
+def test_lines_are_written_together_and_in_order(lines):
+    logger, stream = lines
+    stream.free.clear()  # the first one may be on its way already, and the others gather behind it
+    for number in range(500):
+        logger.info("%d", number)
+    stream.free.set()
+    until = time.monotonic() + 10
+    while stream.getvalue().count("\n") < 500 and time.monotonic() < until:
+        time.sleep(0.01)
+    assert stream.getvalue().split() == [str(number) for number in range(500)]
+    assert stream.writes <= 3
+
+
+def test_a_warning_takes_along_what_waits_and_is_there_at_once(lines):
+    logger, stream = lines
+    logger.info("before")
+    logger.warning("now")
+    assert stream.getvalue().split() == ["before", "now"]
+
+
+def test_who_logs_waits_where_nobody_reads_and_loses_nothing(lines, monkeypatch):
+    logger, stream = lines
+    monkeypatch.setattr("service.log_lines._MOST", 10)
+    stream.free.clear()
+    writer = threading.Thread(target=lambda: [logger.info("%d", number) for number in range(100)])
+    writer.start()
+    writer.join(0.3)
+    assert writer.is_alive()
+    stream.free.set()
+    writer.join(10)
+    logger.handlers[0].flush()
+    assert stream.getvalue().split() == [str(number) for number in range(100)]
+
+
+def test_a_stream_that_is_gone_ends_nothing():
+    stream = Slow()
+    logger = logging.Logger("gone", logging.INFO)
+    logger.addHandler(Gathered(stream))
+    stream.close()
+    logger.info("lost")
+    time.sleep(0.2)
+    assert "catseye-log" in {thread.name for thread in threading.enumerate()}

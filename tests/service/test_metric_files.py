@@ -52,3 +52,30 @@ def test_the_library_alone_would_lose_every_new_label(tmp_path):
     size, after = grow(tmp_path, "plain")
     assert int(size) < BYTES
     assert after == "refused lost for good"
+
+
+ASKED = """
+import os
+asked = []
+getpid = os.getpid
+os.getpid = lambda: asked.append(1) or getpid()
+from service.metrics import IN_FLIGHT
+del asked[:]
+for _ in range(100):
+    IN_FLIGHT.inc()
+print(len(asked))
+child = os.fork()
+if child == 0:
+    IN_FLIGHT.inc()
+    os._exit(0)
+os.waitpid(child, 0)
+kept = os.listdir(os.environ["PROMETHEUS_MULTIPROC_DIR"])
+print(sum(name == f"gauge_livesum_{number}.db" for name in kept for number in (getpid(), child)))
+"""
+
+
+def test_a_process_is_asked_for_its_number_once_and_its_child_counts_for_itself(tmp_path):
+    environment = os.environ | {"PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", ASKED], env=environment, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == ["0", "2"]

@@ -26,11 +26,11 @@ def test_the_models_are_loaded_once_and_said(tmp_path):
 
     fill_store(tmp_path / "store")
     lines = run(tmp_path / "store")
-    assert lines[-1].endswith("False")
-    assert lines[-1] != "[] False"
+    (names,) = [line for line in lines if line.endswith("False")]
+    assert names != "[] False"
     assert any(line.startswith("serving ") for line in lines)
 
 
 def test_what_stops_the_opening_reaches_who_waits_for_it(tmp_path):
     (tmp_path / "store").write_text("a file where the store should be")
-    assert run(tmp_path / "store")[-1] in ("StoreError", "[] False")
+    assert {"StoreError", "[] False"} & set(run(tmp_path / "store"))
