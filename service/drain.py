@@ -54,6 +54,6 @@ class Drain:
             self._looked = now
             try:
                 self._closes = float(self._path.read_text())
-            except (FileNotFoundError, ValueError):
+            except (OSError, ValueError):  # not there; or it cannot be opened now, for want of a descriptor for one
                 self._closes = None
         return self._closes

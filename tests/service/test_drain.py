@@ -1,3 +1,8 @@
+import os
+import resource
+
+import pytest
+
 from service.drain import Drain
 
 
@@ -30,4 +35,21 @@ def test_who_cannot_tell_the_others_ends_all_the_same(tmp_path):
     drain = Drain(tmp_path / "gone" / "drain")
     drain.begin(0)
     assert drain.draining()
+    assert drain.closed()
+
+
+def test_a_file_that_cannot_be_opened_now_is_looked_at_again(tmp_path):
+    told = tmp_path / "drain"
+    drain = Drain(told)
+    before = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with open(os.devnull) as last:
+        Drain(told).begin(0)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno(), before[1]))
+        try:
+            with pytest.raises(OSError, match="Too many open files"):
+                told.read_text()
+            assert not drain.closed()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
+    drain._looked = 0
     assert drain.closed()
