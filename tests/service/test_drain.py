@@ -1,5 +1,6 @@
 import os
 import resource
+from pathlib import Path
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_a_file_that_cannot_be_opened_now_is_looked_at_again(tmp_path):
     told = tmp_path / "drain"
     drain = Drain(told)
     before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with open(os.devnull) as last:
+    with Path(os.devnull).open() as last:
         Drain(told).begin(0)
         resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno(), before[1]))
         try:
