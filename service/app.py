@@ -123,8 +123,10 @@ class Catseye:
         self._lookout = Lookout(self._pipeline.registry.refresh, settings.reload_seconds)
         if settings.reload_seconds:
             self._lookout.begin()
-        # What is here now stays: a search through all of it would stop everybody for a tenth of a second each time.
-        gc.freeze()
+        if settings.runtime == "openvino":
+            # What is here now stays, or goes without a search, which through all of it would stop everybody for a tenth
+            # of a second each time. A Keras network that another version replaces is only found by a search.
+            gc.freeze()
         gc.enable()  # which ``service.worker`` turned off
         if not begin_beating():
             os.kill(os.getpid(), signal.SIGTERM)  # the server ended while this worker was on its way

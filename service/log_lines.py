@@ -18,7 +18,8 @@ class Gathered(logging.StreamHandler[TextIO]):
     """Writes lines a little later and several at once; a warning takes all that wait along at once.
 
     To write, a thread gives the interpreter away and has to wait for it again, which the event loop would do for
-    every request. Where nobody reads the stream, whoever logs waits as soon as ``_MOST`` lines do.
+    every request. (``logging.handlers`` gathers records too, and then writes each by itself.) Where nobody reads the
+    stream, whoever logs waits as soon as ``_MOST`` lines do; where it is gone, or the disk is full, lines are lost.
     """
 
     def __init__(self, stream: TextIO) -> None:
@@ -26,7 +27,7 @@ class Gathered(logging.StreamHandler[TextIO]):
         self._lines: deque[str] = deque()
         self._due = threading.Event()
         self._writing = threading.Lock()
-        atexit.register(self._try_to_write)  # logging forgets its handlers where BentoML sets it up
+        atexit.register(self.flush)  # logging forgets its handlers where BentoML sets it up
         threading.Thread(target=self._write_in_turn, name="catseye-log", daemon=True).start()
 
     def emit(self, record: logging.LogRecord) -> None:
@@ -43,7 +44,7 @@ class Gathered(logging.StreamHandler[TextIO]):
 
     def flush(self) -> None:
         """Write every line that waits."""
-        with self._writing:
+        with self._writing, suppress(OSError, ValueError):
             lines = [self._lines.popleft() for _ in range(len(self._lines))]
             if lines:
                 self.stream.write("".join(lines))
@@ -53,10 +54,6 @@ class Gathered(logging.StreamHandler[TextIO]):
         while self._due.wait():
             time.sleep(_SECONDS)
             self._due.clear()
-            self._try_to_write()
-
-    def _try_to_write(self) -> None:
-        with suppress(OSError, ValueError):  # nobody reads any more, or the disk is full
             self.flush()
 
 

@@ -1,7 +1,6 @@
-"""The hot route without the way to it: what FastAPI and its middlewares would do for it costs more than it does itself.
+"""The hot route without the way to it through FastAPI and its middlewares, which takes time that the networks could have.
 
-They take two thirds of the time that the event loop has for an image, which the networks could have
-(docs/decisions/0029). The route is FastAPI's all the same, for its documentation and for pages of other origins.
+The route is FastAPI's all the same, for its documentation and for pages of other origins (docs/decisions/0029).
 """
 
 from collections.abc import Callable
