@@ -1,4 +1,4 @@
-"""The hot route without the way to it through FastAPI and its middlewares, which takes time that the networks could have.
+"""The hot route without the way to it through FastAPI, which takes time that the networks could have.
 
 The route is FastAPI's all the same, for its documentation and for pages of other origins (docs/decisions/0029).
 """
