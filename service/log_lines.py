@@ -4,7 +4,6 @@ import atexit
 import logging
 import sys
 import threading
-import time
 from collections import deque
 from contextlib import suppress
 from typing import Final, TextIO
@@ -51,8 +50,10 @@ class Gathered(logging.StreamHandler[TextIO]):
                 self.stream.flush()
 
     def _write_in_turn(self) -> None:
+        # Never set. ``time.sleep`` raises where libfaketime sets the clock, as ``tests.chaos.clock`` has it do.
+        pause = threading.Event()
         while self._due.wait():
-            time.sleep(_SECONDS)
+            pause.wait(_SECONDS)
             self._due.clear()
             self.flush()
 

@@ -50,9 +50,14 @@ class Clock:
 
 def says(live: Live) -> float:
     """What time the server thinks it is, by its log: seconds ahead of true time."""
-    live.client.get("/v1/models")
-    lines = [line for line in live.output().splitlines() if line.startswith('{"time"')]
-    return float(json.loads(lines[-1])["time"]) - time.time()
+    id_ = f"clock-{time.monotonic_ns()}"
+    live.client.get("/v1/models", headers={"X-Request-ID": id_})
+
+    def line() -> str | None:
+        return next((line for line in live.output().splitlines() if id_ in line), None)
+
+    until(lambda: line() is not None)  # lines are written several at once
+    return float(json.loads(line() or '{"time": "nan"}')["time"]) - time.time()
 
 
 def jumps(live: Live, clock: Clock, body: bytes) -> Row:
