@@ -7,7 +7,7 @@ import time
 
 import tests.conftest as own  # first: a store and a scratch folder of our own
 from tests.chaos import plan
-from tests.chaos.row import Row, show
+from tests.chaos.row import Row, show, surely
 
 
 def main() -> int:
@@ -30,7 +30,7 @@ def main() -> int:
     rows = plan.on_one_server(wanted, tell) if wanted or only else []
     for name, run in others.items():
         if not only or name in only:
-            for row in run():
+            for row in surely(name, run):
                 rows.append(row)
                 tell(row)
     load = os.getloadavg()[1]

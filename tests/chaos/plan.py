@@ -5,10 +5,11 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 
 from models import store
 from tests.chaos import clients, clock, hostility, isolation, learning, overload, processes, stores
-from tests.chaos.row import Row
+from tests.chaos.row import Row, surely
 from tests.e2e import live as server
 from tests.e2e.conftest import make_model
 from tests.images import jpeg
@@ -106,11 +107,12 @@ def on_one_server(faults: dict[str, Fault], tell: Told, timeout: float = TIMEOUT
     """Two versions of a small network, two workers, one fault after another; ``timeout`` is the service's."""
     for seed in (1, 2):
         make_model(MODEL, backbone="cnn", size=32, seed=seed)
-    rows = []
+    rows: list[Row] = []
     with serving(CATSEYE_TIMEOUT=str(timeout)) as live:
-        for fault in faults.values():
-            rows.append(fault(live))
-            tell(rows[-1])
+        for name, fault in faults.items():
+            for row in surely(name, partial(fault, live)):
+                rows.append(row)
+                tell(row)
     return rows
 
 

@@ -1,6 +1,7 @@
 """What one fault cost: a line of the table."""
 
-from collections.abc import Sequence
+import traceback
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from rich.console import Console
@@ -35,3 +36,13 @@ def show(rows: Sequence[Row], title: str) -> None:
         took = "-" if row.recovery is None else f"{row.recovery:.1f} s"
         table.add_row(row.fault, f"{row.tries:,}", f"{row.lost:,}", took, row.verdict)
     Console(width=120).print(table)
+
+
+def surely(name: str, fault: Callable[[], Row | list[Row]]) -> list[Row]:
+    """What a fault gives; where it raises, a row that says so, for the others are still to come."""
+    try:
+        found = fault()
+    except Exception as error:
+        traceback.print_exc()
+        return [Row(name, 0, 0, None, False, f"not told: {type(error).__name__}: {error}")]
+    return found if isinstance(found, list) else [found]
