@@ -8,7 +8,6 @@ BentoML's supervisor imports this module too, only to read how many workers to s
 needs (FastAPI, the decoders, the networks) is imported when a worker begins, not above.
 """
 
-import gc
 import os
 import signal
 import threading
@@ -106,6 +105,7 @@ class Catseye:
         making.start()
         from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
+        from service.garbage import Garbage
         from service.heartbeat import begin_beating
         from service.laggards import Laggards
         from service.listener import drop_unread
@@ -120,16 +120,18 @@ class Catseye:
         self._pipeline = begun.result()
         making.join()
         web().state.gateway = self._pipeline
-        self._lookout = Lookout(self._pipeline.registry.refresh, settings.reload_seconds)
+        registry = self._pipeline.registry
+        self._garbage = Garbage(lambda: registry.changes if settings.runtime == "tensorflow" else 0)
+        self._lookout = Lookout(self._look, settings.reload_seconds)
         if settings.reload_seconds:
             self._lookout.begin()
-        if settings.runtime == "openvino":
-            # What is here now stays, or goes without a search, which through all of it would stop everybody for a tenth
-            # of a second each time. A Keras network that another version replaces is only found by a search.
-            gc.freeze()
-        gc.enable()  # which ``service.worker`` turned off
+        self._garbage.begin()  # ``service.worker`` turned it off
         if not begin_beating():
             os.kill(os.getpid(), signal.SIGTERM)  # the server ended while this worker was on its way
+
+    def _look(self) -> None:
+        self._pipeline.registry.refresh()
+        self._garbage.look()
 
     def __is_ready__(self) -> bool:
         """Whether a model is loaded and warm, and the server is not on its way out."""

@@ -45,6 +45,8 @@ class Registry:
         self._slots: dict[Key, Slot] = {}
         self._refused: dict[Key, dict[str, str]] = {}
         self._absent: set[str] = set()
+        self.changes = 0
+        """How many versions have been taken or let go so far."""
 
     def refresh(self) -> None:
         """Look at the store: load what is new, refuse what is broken, let go what was deleted.
@@ -173,6 +175,7 @@ class Registry:
         else:
             slot, leaves = slot.taking(served, self._canary.get(key[0], 0.0) > 0 and key[1] == "accurate")
         self._slots = {**self._slots, key: slot}
+        self.changes += 1
         logger.info("serving %s (%s)", stored.tag, key[1])
         if leaves is not None:
             leaves.let_go()
@@ -190,6 +193,7 @@ class Registry:
         self._slots = {key: slot for key, slot in slots.items() if slot is not None}
         for served in gone:
             served.let_go()
+            self.changes += 1
             logger.info("model %s was deleted from the store and is served no more", served.stored.tag)
 
     def _refuse(self, key: Key, version: str, error: Exception) -> None:

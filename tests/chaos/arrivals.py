@@ -9,7 +9,7 @@ import gc
 import time
 from bisect import bisect_right
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Sequence
 from dataclasses import dataclass
 from statistics import quantiles
 from typing import TypeVar, cast
@@ -41,31 +41,52 @@ class Answered:
 
 @dataclass(frozen=True)
 class Load:
-    """What requests at a fixed rate got, from ``began`` until the last was due at ``ended``."""
+    """What requests at a fixed rate got, in one spell after another."""
 
-    began: float
-    ended: float
+    seconds: float
+    """How long requests came."""
     replies: list[Answered]
     broken: int
     """Requests without a reply."""
+    in_time: int
+    """Right answers before the last request of a spell was due; what came later was done with nobody coming."""
+    firsts: list[int]
+    """For each right answer, how many came while its request waited, itself with them."""
 
-    def of(self, status: int) -> list[Answered]:
-        """The replies with a status, the first first."""
-        return [reply for reply in self.replies if reply.status == status]
+    def __add__(self, more: "Load") -> "Load":
+        """Both."""
+        return Load(
+            self.seconds + more.seconds,
+            self.replies + more.replies,
+            self.broken + more.broken,
+            self.in_time + more.in_time,
+            self.firsts + more.firsts,
+        )
+
+    @classmethod
+    def of(cls, began: float, ended: float, replies: list[Answered], broken: int) -> "Load":
+        """One spell; the replies are in the order in which they came."""
+        right = [reply for reply in replies if reply.status == 200]
+        came = [reply.came for reply in right]
+        firsts = [bisect_right(came, reply.came) - bisect_right(came, reply.due) for reply in right]
+        return cls(ended - began, replies, broken, bisect_right(came, ended), firsts)
 
     @property
     def goodput(self) -> float:
-        """Right answers a second; what came later was done with nobody coming, so it does not count."""
-        return sum(reply.came <= self.ended for reply in self.of(200)) / (self.ended - self.began)
+        """Right answers a second."""
+        return self.in_time / self.seconds
+
+    def count(self, status: int) -> int:
+        """Replies with a status."""
+        return sum(reply.status == status for reply in self.replies)
 
     def p99(self, status: int) -> float:
-        """Seconds that those with a status took, from when they were due; 0 where there are none."""
-        return _p99([reply.took for reply in self.of(status)])
+        """Seconds that replies with a status took, from when their requests were due; 0 where there are none."""
+        return _p99([reply.took for reply in self.replies if reply.status == status])
 
     def first(self) -> float:
         """How many right answers came while a request waited for its own, its own with them (99th percentile)."""
-        came = [reply.came for reply in self.of(200)]
-        return _p99([bisect_right(came, reply.came) - bisect_right(came, reply.due) for reply in self.of(200)])
+        return _p99(self.firsts)
 
 
 class Link(asyncio.Protocol):
@@ -204,7 +225,7 @@ def offered(port: int, request: bytes, rate: float, seconds: float) -> Load:
             await asyncio.sleep(0.01)
         for link in idle:
             link.close()
-        return Load(began, ended, replies, broken + count - answered)
+        return Load.of(began, ended, replies, broken + count - answered)
 
     return _undisturbed(run)
 
@@ -228,5 +249,5 @@ def _field(head: bytes, name: bytes) -> bytes:
     return rest.partition(b"\r\n")[0].strip()
 
 
-def _p99(values: list[float]) -> float:
+def _p99(values: Sequence[float]) -> float:
     return quantiles(values, n=100)[98] if len(values) > 1 else 0.0

@@ -121,7 +121,7 @@ def _overload() -> list[Row]:
     settings = {"CATSEYE_WORKERS": "1", "CATSEYE_MODELS": HEAVY, "CATSEYE_QUEUE": str(QUEUE), "CATSEYE_TIMEOUT": "30"}
     with serving(**settings, CATSEYE_DEFAULT_MODEL=HEAVY) as live:
         time.sleep(1)
-        return overload.overload(live, BODY, queue=QUEUE, seconds=8)
+        return overload.overload(live, BODY, queue=QUEUE, seconds=4)
 
 
 def _bodies() -> list[Row]:

@@ -1,0 +1,38 @@
+import subprocess
+import sys
+
+# In a process of its own, since it is about all that a process holds.
+SCRIPT = """
+import gc, weakref
+from service.garbage import Garbage
+
+class Network:
+    def __init__(self):
+        self.itself = self
+
+gc.disable()
+old, changes = Network(), [0]
+gone = weakref.ref(old)
+garbage = Garbage(lambda: changes[0])
+garbage.begin()
+assert gc.isenabled() and gc.get_freeze_count()
+new = weakref.ref(Network())
+gc.collect()
+print("what is new is found:", new() is None)
+del old
+gc.collect()
+print("what was there is not:", gone() is not None)
+garbage.look()
+print("nor without a change:", gone() is not None)
+changes[0] += 1
+garbage.look()
+print("nor at once:", gone() is not None)
+garbage.look()
+print("but then:", gone() is None)
+print("and all is left out again:", gc.get_freeze_count() > 1000)
+"""
+
+
+def test_what_was_there_is_searched_once_after_a_network_has_come_or_gone():
+    found = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout
+    assert [line.rpartition(" ")[2] for line in found.splitlines()] == ["True"] * 6, found
