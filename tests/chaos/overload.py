@@ -21,7 +21,7 @@ def overload(live: Live, body: bytes, *, queue: int, seconds: float, spells: int
 
     The queue's bound is counted in answers, for the same reason. A request that is let in finds at most ``queue``
     before it and ``slots`` in work, and as many of those after it may overtake it there. Those that are answered while
-    it and its reply are on the way come on top; how long that takes is seen at the refusals, which wait for nothing else.
+    it and its reply are on the way come on top; how long that takes is seen at the refusals, which wait for nothing.
     """
     port = port_of(live)
     ask = request(port, body)
