@@ -122,10 +122,10 @@ class Catseye:
         web().state.gateway = self._pipeline
         registry = self._pipeline.registry
         self._garbage = Garbage(lambda: registry.changes if settings.runtime == "tensorflow" else 0)
+        self._garbage.begin()  # ``service.worker`` turned it off
         self._lookout = Lookout(self._look, settings.reload_seconds)
         if settings.reload_seconds:
             self._lookout.begin()
-        self._garbage.begin()  # ``service.worker`` turned it off
         if not begin_beating():
             os.kill(os.getpid(), signal.SIGTERM)  # the server ended while this worker was on its way
 

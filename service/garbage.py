@@ -1,8 +1,8 @@
 """Python's search for garbage, which stops all threads of a worker, kept from what was there when it was ready.
 
-It looks at all that is loaded and so takes a tenth of a second with OpenVINO and a third with TensorFlow, every few
-seconds under load. What is left out goes all the same once nothing refers to it, as OpenVINO's networks do. A Keras
-network refers to itself and is only found by a search.
+It looks at all that is loaded: a tenth of a second with OpenVINO, seen every 4 to 8 seconds under load, and 0.4
+seconds with TensorFlow, where one search was timed (``docs/decisions/0029``). What is left out goes all the same once
+nothing refers to it, as OpenVINO's networks do. A Keras network refers to itself and is only found by a search.
 """
 
 import gc

@@ -382,22 +382,3 @@ def test_no_view_breaks_an_accessibility_rule_or_the_narrow_screen(page: Page, s
         found = Axe().run(page)
         assert found.violations_count == 0, f"{view}:\n{found.generate_report()}"
         assert page.evaluate("document.documentElement.scrollWidth") <= width, view
-
-
-def test_the_licences_of_what_the_page_uses_are_there(page: Page) -> None:
-    page.goto("/")
-    page.get_by_role("link", name="Licences").click()
-    expect(page.get_by_role("row", name="uPlot")).to_contain_text("MIT")
-    assert Axe().run(page).violations_count == 0
-    page.get_by_role("link", name="MIT").click()
-    expect(page.get_by_text("Permission is hereby granted")).to_be_visible()
-
-
-def test_no_file_of_the_page_names_another_host() -> None:
-    folder = Path(__file__).parents[2] / "service" / "page"
-    for file in folder.rglob("*.*"):
-        if "vendor" in file.parts:
-            continue  # their comments do; what a browser asks for is watched above
-        text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
-        assert "https://" not in text, file
-        assert "http://" not in text.replace("http://${location.hostname}", ""), file

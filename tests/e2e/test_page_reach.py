@@ -186,3 +186,22 @@ def test_in_korean_an_error_is_said_in_korean_too(page: Page) -> None:
 def test_korean_knows_every_error_of_the_contract() -> None:
     words = (Path(__file__).parents[2] / "service/page/words/ko.js").read_text(encoding="utf-8")
     assert set(re.findall(r'"error\.(\w+)": ".*[가-힣]', words)) - {"status"} == set(STATUS)
+
+
+def test_the_licences_of_what_the_page_uses_are_there(page: Page) -> None:
+    page.goto("/")
+    page.get_by_role("link", name="Licences").click()
+    expect(page.get_by_role("row", name="uPlot")).to_contain_text("MIT")
+    assert Axe().run(page).violations_count == 0
+    page.get_by_role("link", name="MIT").click()
+    expect(page.get_by_text("Permission is hereby granted")).to_be_visible()
+
+
+def test_no_file_of_the_page_names_another_host() -> None:
+    folder = Path(__file__).parents[2] / "service" / "page"
+    for file in folder.rglob("*.*"):
+        if "vendor" in file.parts:
+            continue  # their comments do; what a browser asks for is watched above
+        text = file.read_text(encoding="utf-8").replace("http://www.w3.org/2000/svg", "")
+        assert "https://" not in text, file
+        assert "http://" not in text.replace("http://${location.hostname}", ""), file

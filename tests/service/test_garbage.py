@@ -36,3 +36,33 @@ print("and all is left out again:", gc.get_freeze_count() > 1000)
 def test_what_was_there_is_searched_once_after_a_network_has_come_or_gone():
     found = subprocess.run([sys.executable, "-c", SCRIPT], capture_output=True, text=True, check=True).stdout
     assert [line.rpartition(" ")[2] for line in found.splitlines()] == ["True"] * 6, found
+
+
+KERAS = """
+import gc, weakref
+from models.environment import before_tensorflow
+before_tensorflow()
+from models.runtime_tensorflow import TensorflowRuntime
+from service.garbage import Garbage
+from tests.models.networks import stored
+
+gc.disable()
+runtime, changes = TensorflowRuntime(stored("cnn", size=36)), [0]
+network = weakref.ref(runtime._network)
+garbage = Garbage(lambda: changes[0])
+garbage.begin()
+runtime.close()
+del runtime
+gc.collect()
+print("a search of what is new leaves it:", network() is not None)
+changes[0] += 1
+garbage.look()
+garbage.look()
+print("it is given back:", network() is None)
+"""
+
+
+def test_a_keras_network_that_was_let_go_is_given_back():
+    done = subprocess.run([sys.executable, "-c", KERAS], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert [line.rpartition(" ")[2] for line in done.stdout.splitlines()] == ["True"] * 2, done.stdout

@@ -111,3 +111,20 @@ def test_a_stream_that_is_gone_ends_nothing():
     logger.info("lost")
     logger.warning("lost too, and no error of whoever warns")
     logger.handlers[0].flush()
+
+
+def test_lines_are_written_where_sleep_raises_as_under_libfaketime():
+    code = """
+import logging, sys, threading, time
+from service.log_lines import write_log_lines
+def sleep(seconds):
+    raise OSError(22, "Invalid argument")
+time.sleep = sleep
+write_log_lines()
+logging.getLogger("catseye").info("first")
+threading.Event().wait(1)
+print("later", flush=True)
+logging.getLogger("catseye").info("second")
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.split() == ["first", "later", "second"], done.stderr
