@@ -56,6 +56,9 @@ def train(
     layer_decay: Annotated[
         float, typer.Option(help="In fine-tuning each stage learns so many times as fast as the one above.")
     ] = _DEFAULTS.layer_decay,
+    clip_norm: Annotated[
+        float, typer.Option(help="Norm that a fine-tuning step's gradient may have; 0: any.")
+    ] = _DEFAULTS.clip_norm,
     dropout: Annotated[float, typer.Option(help="Share of features dropped.")] = _DEFAULTS.dropout,
     l2: Annotated[float, typer.Option(help="Weight of the squared kernel.")] = _DEFAULTS.l2,
     batch_norm: Annotated[bool, typer.Option(help="Batch normalisation in the head.")] = False,
@@ -88,6 +91,7 @@ def train(
             learning_rate=learning_rate,
             slower=slower,
             layer_decay=layer_decay,
+            clip_norm=clip_norm,
             dropout=dropout,
             l2=l2,
             batch_norm=batch_norm,

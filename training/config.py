@@ -47,6 +47,8 @@ class TrainSettings:
     """Fine-tuning learns so many times slower than the head did."""
     layer_decay: float = 1.0
     """In fine-tuning each stage learns this many times as fast as the one above it; 1: all alike."""
+    clip_norm: float = 1.0
+    """Norm that the gradient of a step of fine-tuning may have, all weights together; 0: any."""
     dropout: float = 0.2
     l2: float = 1e-4
     """Weight of the squared kernel, of standardised features, in the loss."""
@@ -81,6 +83,7 @@ class TrainSettings:
         # The same words for the same moves, so that equal runs have equal settings.
         object.__setattr__(self, "augment", str(Augmentation.from_text(self.augment)))
         self._between("layer_decay", 0.05, 1.0)
+        self._between("clip_norm", 0.0, 1e6)
         self._between("dropout", 0.0, 0.95)
         self._between("l2", 0.0, 10.0)
         self._between("label_smoothing", 0.0, 0.9)

@@ -40,6 +40,8 @@ class Schedule:
     """Instead of the cross-entropy with the labels; targets may then be wider than the logits."""
     rates: Mapping[str, float] = field(default_factory=dict)
     """Layer name -> share of the learning rate; layers that are not named have all of it."""
+    clip_norm: float = 0.0
+    """Norm that the gradient of a step may have, all variables together; 0: any."""
 
 
 class StandardHead:
@@ -120,7 +122,13 @@ def _fit(
         0.0, steps * max(1, schedule.epochs - 1), warmup_target=schedule.learning_rate, warmup_steps=steps
     )
     model.compile(
-        optimizer=optimizer(model, rate, schedule.rates),
+        optimizer=optimizer(
+            model,
+            rate,
+            schedule.rates,
+            clip_norm=schedule.clip_norm,
+            replicas=workers.replicas if workers is not None else 1,
+        ),
         loss=schedule.loss
         or keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=schedule.label_smoothing),
         weighted_metrics=[keras.metrics.MeanMetricWrapper(right_answers, name="accuracy")],

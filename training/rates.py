@@ -27,8 +27,8 @@ def rates_by_depth(classifier: Classifier, decay: float) -> dict[str, float]:
 class ByDepth(keras.optimizers.Adam):  # type: ignore[misc]  # Keras has no types
     """Adam whose step on each variable is a share of the learning rate; Adam undoes any scaling of the gradients."""
 
-    def __init__(self, learning_rate: Any, shares: Sequence[float]) -> None:
-        super().__init__(learning_rate)
+    def __init__(self, learning_rate: Any, shares: Sequence[float], **options: Any) -> None:
+        super().__init__(learning_rate, **options)
         self._shares = tuple(shares)
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
@@ -37,9 +37,17 @@ class ByDepth(keras.optimizers.Adam):  # type: ignore[misc]  # Keras has no type
         super().update_step(gradient, variable, learning_rate * share)
 
 
-def optimizer(model: keras.Model, learning_rate: Any, by_layer: Mapping[str, float]) -> keras.optimizers.Optimizer:
-    """Adam for the model's variables that learn; ``by_layer`` as ``rates_by_depth`` gives it, or empty."""
+def optimizer(
+    model: keras.Model, learning_rate: Any, by_layer: Mapping[str, float], *, clip_norm: float = 0.0, replicas: int = 1
+) -> keras.optimizers.Optimizer:
+    """Adam for the model's variables that learn; ``by_layer`` as ``rates_by_depth`` gives it, or empty.
+
+    From ``clip_norm`` on, the gradient of a step is shortened, all variables together; 0 leaves it as it is. Each of
+    several ``replicas`` shortens its own before they are summed, so it has that part of the norm.
+    """
+    options = {"global_clipnorm": clip_norm / replicas} if clip_norm else {}
     if not by_layer:
-        return keras.optimizers.Adam(learning_rate)
+        return keras.optimizers.Adam(learning_rate, **options)
     share_of = {id(v): by_layer.get(layer.name, 1.0) for layer in model.layers for v in layer.trainable_variables}
-    return ByDepth(learning_rate, [share_of[id(variable)] for variable in model.trainable_variables])
+    shares = [share_of[id(variable)] for variable in model.trainable_variables]
+    return ByDepth(learning_rate, shares, **options)

@@ -262,6 +262,7 @@ def _fine_tune(run: Run, head: StandardHead, freeze: Freeze, pretrained: bool) -
         label_smoothing=settings.label_smoothing,
         loss=_loss(run),
         rates=_rates(run) if pretrained else {},
+        clip_norm=settings.clip_norm if pretrained else 0.0,
     )
     train = _batches(run, source, batch_size=settings.batch_size)
     model = head.model(cut)

@@ -46,6 +46,33 @@ def test_deeper_layers_move_less():
         assert moved / even[name] == pytest.approx(share, rel=0.1)
 
 
+def remembered(clip_norm, decay):
+    """Norm of what Adam keeps of one gradient that is far too long: a tenth of it, all variables together."""
+    classifier = build_classifier("cnn", 2, input_size=32)
+    apply_freeze(classifier, "none")
+    model = classifier.model
+    rates = rates_by_depth(classifier, decay) if decay < 1 else {}
+    adam = optimizer(model, 1e-3, rates, clip_norm=clip_norm)
+    model.compile(adam, keras.losses.CategoricalCrossentropy(from_logits=True))
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
+    model.train_on_batch(images, TARGETS, sample_weight=np.full(4, 1e6, np.float32))
+    kept = [variable.numpy() for variable in adam.variables if "momentum" in variable.path]
+    assert len(kept) == len(model.trainable_variables)
+    return float(np.sqrt(sum(np.square(some).sum() for some in kept)))
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.9])
+def test_a_gradient_that_is_far_too_long_is_shortened(decay):
+    assert remembered(1.0, decay) == pytest.approx(0.1, rel=1e-3)
+    assert remembered(0.0, decay) > 100
+
+
+def test_replicas_share_the_norm_that_a_gradient_may_have():
+    model = build_classifier("cnn", 2, input_size=32).model
+    assert optimizer(model, 1e-3, {}, clip_norm=1.0, replicas=4).global_clipnorm == 0.25
+    assert optimizer(model, 1e-3, {}, clip_norm=0.0).global_clipnorm is None
+
+
 def test_without_decay_it_is_adam_itself():
     model = build_classifier("cnn", 2, input_size=32).model
     assert type(optimizer(model, 1e-3, {})) is keras.optimizers.Adam

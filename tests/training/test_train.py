@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from models import store
+from models.classifier import build_classifier
 from models.errors import BadData, BadParameter
 from models.history import read_history
 from models.runtime import open_runtime, softmax
@@ -178,3 +179,20 @@ def test_balanced_classes_weigh_the_same(homes):
     labels = np.array([s.label for s in samples])
     assert weights[labels == 0].sum() == pytest.approx(weights[labels == 1].sum())
     assert sample_weights(samples, 2, balanced=False).tolist() == [1.0] * 12
+
+
+@pytest.mark.parametrize(("clip_norm", "moves"), [(1.0, True), (1e-14, False)])
+def test_fine_tuning_goes_no_further_than_its_gradients_may(homes, shapes, monkeypatch, clip_norm, moves):
+    """A norm that Adam's own epsilon drowns leaves the base where it was."""
+    from models.card import WeightsProvenance
+
+    provenance = WeightsProvenance(source="file", detail="random weights of this test")
+    monkeypatch.setattr(training, "load_weights", lambda classifier, source: provenance)
+    settings = TrainSettings(
+        name="clipped", backbone="cnn", size=32, freeze="none", head_epochs=1, epochs=6, clip_norm=clip_norm, int8="off"
+    )
+    outcome = training.learn(read_dataset(shapes, quiet=True), settings, training.new_run(settings, shapes))
+    before = next(w for w in build_classifier("cnn", 3, input_size=32, seed=0).model.get_weights() if w.ndim == 4)
+    after = next(w for w in outcome.phases[1].arrays["weights"] if w.ndim == 4)
+    moved = float(np.abs(after - before).max())
+    assert (moved > 1e-6) == moves, moved
