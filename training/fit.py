@@ -24,6 +24,8 @@ from training.rates import optimizer
 
 Floats = NDArray[np.float32]
 _SMALLEST_DEVIATION = 1e-3
+_LEAST_OF_ITS_DEPTH = 0.5
+"""Share of the middle deviation of its depth that a feature's counts as at least."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -54,7 +56,7 @@ class StandardHead:
     def __init__(self, classifier: Classifier, mean: Floats, deviation: Floats, *, l2: float, dropout: float) -> None:
         self.classifier = classifier
         self.own = len(classifier.head_layers()) > (2 if dropout else 1)
-        self.mean, self.deviation = mean, np.maximum(deviation, _SMALLEST_DEVIATION * max(1e-6, deviation.max()))
+        self.mean, self.deviation = mean, _scales(classifier, deviation)
         self._dropout = keras.layers.Dropout(dropout)
         # From zero the problem is convex and the start is the same for every seed.
         self._dense = keras.layers.Dense(
@@ -86,6 +88,19 @@ class StandardHead:
         kernel, bias = self._dense.get_weights()
         kernel = kernel / self.deviation[:, None]
         self.classifier.model.get_layer(LOGITS).set_weights([kernel, bias - self.mean @ kernel])
+
+
+def _scales(classifier: Classifier, deviation: Floats) -> Floats:
+    """What features are divided by: their deviations, but for those that hardly vary on these images.
+
+    A channel that is nearly always silent would be multiplied by hundreds, and as soon as fine-tuning wakes it the
+    logits are beyond all measure.
+    """
+    least = np.full_like(deviation, _SMALLEST_DEVIATION * max(1e-6, deviation.max()))
+    for pool in classifier.head.pools:
+        depth = slice(pool.start, pool.stop)
+        least[depth] = np.maximum(least[depth], _LEAST_OF_ITS_DEPTH * np.median(deviation[depth]))
+    return np.maximum(deviation, least)
 
 
 def fit(

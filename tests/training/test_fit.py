@@ -116,6 +116,19 @@ def test_the_scale_folds_into_the_classifiers_own_layer():
     np.testing.assert_allclose(rows @ kernel + bias, np.asarray(model(rows)), atol=1e-3)
 
 
+def test_a_feature_that_hardly_varies_is_not_blown_up():
+    """Each depth has a scale of its own, and no feature counts as varying less than half as much as is usual there."""
+    classifier = build_classifier("cnn", 2, input_size=32, head=HeadSpec(depths="several"))
+    first, last = classifier.head.pools[0], classifier.head.pools[-1]
+    deviation = np.full(classifier.head.embedding_size, 2.0, np.float32)
+    deviation[first.start : first.stop] = 0.01
+    deviation[[first.start, last.stop - 1]] = 1e-6
+    top = StandardHead(classifier, np.zeros_like(deviation), deviation, l2=0.0, dropout=0.0)
+    expected = deviation.copy()
+    expected[[first.start, last.stop - 1]] = 0.005, 1.0
+    np.testing.assert_allclose(top.deviation, expected)
+
+
 def test_a_head_with_batch_normalisation_is_trained_itself(tmp_path):
     classifier = build_classifier("cnn", 2, input_size=32, head=HeadSpec(batch_norm=True, dropout=0.1))
     top = StandardHead(classifier, np.zeros(256, np.float32), np.ones(256, np.float32), l2=0.0, dropout=0.1)
