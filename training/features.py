@@ -9,9 +9,7 @@ import errno
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from itertools import islice
 from pathlib import Path
-from typing import TypeVar
 
 import keras
 import numpy as np
@@ -29,7 +27,6 @@ from training.views import VIEWS, AnyView, View, folder_of, mirrored, shown
 
 __all__ = ["VIEWS", "FeatureStore", "Rows", "View", "cached_rows", "compiled", "mirrored", "room_for", "row_bytes"]
 
-T = TypeVar("T")
 _BATCH = 16
 _SHARD_BYTES = 64_000_000
 _FLOAT16_FROM = 8_000
@@ -142,13 +139,16 @@ def compiled(model: keras.Model) -> Callable[[Iterator[NDArray[np.uint8]]], Iter
     def run(batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         results: dict[int, NDArray[np.float32]] = {}
         queue.set_callback(lambda request, number: results.update({number: request.output_tensors[0].data.copy()}))
-        given = 0
-        for taken in _in_groups(batches, 2 * len(queue)):
-            for batch in taken:
-                queue.start_async({0: batch}, given)
-                given += 1
-            queue.wait_all()
-            yield from (results.pop(number) for number in range(given - len(taken), given))
+        given = told = 0
+        # While requests run, the next images are decoded; the queue takes no more than it has requests.
+        for batch in batches:
+            queue.start_async({0: batch}, given)
+            given += 1
+            while told in results:
+                yield results.pop(told)
+                told += 1
+        queue.wait_all()
+        yield from (results.pop(number) for number in range(told, given))
 
     return run
 
@@ -175,11 +175,6 @@ def _compute(
             done += len(result)
             advance(len(result), "")
         store.add([s.sha256 for s in part], rows)
-
-
-def _in_groups(items: Iterator[T], size: int) -> Iterator[list[T]]:
-    while group := list(islice(items, size)):
-        yield group
 
 
 def _dtype(cut: Cut) -> type[np.floating]:
