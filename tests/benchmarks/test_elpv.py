@@ -1,7 +1,11 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from benchmarks import elpv
+from models import store
+from tests.models.cards import small_card
 
 
 def test_unsure_cells_in_three_scorings():
@@ -35,3 +39,17 @@ def test_rows_are_read_as_they_were_written(monkeypatch, tmp_path):
     assert elpv.known() == []
     elpv.write_table(elpv.RESULTS, [row("probe", 11, 0.8)])
     assert elpv.known() == [row("probe", 11, 0.8)]
+
+
+def test_a_teacher_is_the_tuned_network_of_the_seed_with_the_same_settings(monkeypatch, tmp_path):
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path))
+    assert elpv.taught_by(11) is None
+
+    def keep(settings):
+        return store.save(small_card("elpv-tuned-11", settings=settings.as_dict()), lambda folder: None)
+
+    as_now = replace(elpv.TUNED, name="elpv-tuned-11", seed=11)
+    kept = keep(as_now)
+    keep(replace(as_now, epochs=3))
+    assert elpv.taught_by(11) == kept.tag
+    assert elpv.taught_by(23) is None
