@@ -11,7 +11,7 @@ tuned      the whole network trained too: fine-tuning
 distilled  the tuned network trained anew on the labels and on the tuned one's answers to all mirror images
 committee  the distilled network's answers to the four mirror images of a test cell, averaged; four times the work
 
-All 1,968 other cells train, for as many epochs as were chosen without test cells (docs/results.md).
+All 1,968 other cells train; where the rate and the number of epochs come from is told in docs/results.md.
 
 How unsure cells are examined changes every figure, so three scorings are given. ``alike``: each test cell counts
 once, defective if it may be. ``weighted``: the same with the weights of training. ``majority``: a cell is
@@ -90,7 +90,7 @@ def run(data: Path, seed: int, wanted: Sequence[str]) -> Iterator[list[dict[str,
             averaged = np.mean(by_view, axis=0)
             yield [{"way": "committee", "seed": seed, **row, **spent} for row in scores(averaged, dataset.test)]
         if way == "tuned":
-            keep(outcome)
+            keep(outcome)  # as the teacher of ``distilled``, which may be run another day
 
 
 def taught_by(seed: int) -> str | None:
