@@ -20,8 +20,7 @@ SETTINGS = TrainSettings(
     name=NAME,
     backbone="mobilenet_v2",
     weights="auto",
-    # Fine-tuning from block_6 on, at 1e-4, found no better validation loss than the head alone in five
-    # epochs and takes far longer; slower rates gain a little. The demo is to be served within minutes.
+    # Fine-tuning gains some points (docs/results.md) and takes seven minutes. The demo is to be served before that.
     freeze="head",
     mirror="all",
     l2=0.01,
