@@ -39,8 +39,8 @@ class TrainSettings:
     """At most so many epochs of the head alone, on cached features."""
     epochs: int = 10
     """At most so many epochs of fine-tuning."""
-    patience: int = 4
-    """Epochs without a better validation loss before training stops."""
+    patience: int = 10
+    """Epochs without a better validation loss before training stops; the rate must fall before the loss does."""
     batch_size: int = 32
     learning_rate: float = 0.001
     slower: float = 50.0

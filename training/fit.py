@@ -6,7 +6,7 @@ goes to a checkpoint, and a run with the same seed that is resumed ends where it
 """
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import keras
@@ -21,6 +21,7 @@ from training.feeding import Batches
 from training.loop import Loop, right_answers
 from training.progress import images_bar
 from training.rates import optimizer
+from training.reach import Shares
 
 Floats = NDArray[np.float32]
 _SMALLEST_DEVIATION = 1e-3
@@ -40,8 +41,8 @@ class Schedule:
     label_smoothing: float = 0.0
     loss: keras.losses.Loss | None = None
     """Instead of the cross-entropy with the labels; targets may then be wider than the logits."""
-    rates: Mapping[str, float] = field(default_factory=dict)
-    """Layer name -> share of the learning rate; layers that are not named have all of it."""
+    shares: Shares = field(default_factory=dict)
+    """Of the learning rate, for every weight that learns; layers that are not named have all of it."""
     clip_norm: float = 0.0
     """Norm that the gradient of a step may have, all variables together; 0: any."""
 
@@ -140,7 +141,7 @@ def _fit(
         optimizer=optimizer(
             model,
             rate,
-            schedule.rates,
+            schedule.shares,
             clip_norm=schedule.clip_norm,
             replicas=workers.replicas if workers is not None else 1,
         ),

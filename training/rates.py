@@ -1,15 +1,17 @@
-"""Learning rates by depth: the deeper a layer lies below the head, the less it is to change.
+"""Learning rates by layer: Adam with a share of the rate for each layer, or for each of its outputs.
 
-A *stage* is what lies between two taps of the network. With a decay of 0.9, each stage learns nine tenths as
-fast as the one above it, and the head as fast as the schedule says (Howard and Ruder 2018 do so layer by layer).
+By depth: the deeper a layer lies below the head, the less it is to change. A *stage* is what lies between two taps of
+the network. With a decay of 0.9, each stage learns nine tenths as fast as the one above it, and the head as fast as
+the schedule says (Howard and Ruder 2018 do so layer by layer).
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import keras
 
 from models.classifier import Classifier
+from training.reach import Shares
 
 
 def rates_by_depth(classifier: Classifier, decay: float) -> dict[str, float]:
@@ -24,10 +26,10 @@ def rates_by_depth(classifier: Classifier, decay: float) -> dict[str, float]:
     return shares
 
 
-class ByDepth(keras.optimizers.Adam):  # type: ignore[misc]  # Keras has no types
+class ByLayer(keras.optimizers.Adam):  # type: ignore[misc]  # Keras has no types
     """Adam whose step on each variable is a share of the learning rate; Adam undoes any scaling of the gradients."""
 
-    def __init__(self, learning_rate: Any, shares: Sequence[float], **options: Any) -> None:
+    def __init__(self, learning_rate: Any, shares: Sequence[Any], **options: Any) -> None:
         super().__init__(learning_rate, **options)
         self._shares = tuple(shares)
 
@@ -38,16 +40,19 @@ class ByDepth(keras.optimizers.Adam):  # type: ignore[misc]  # Keras has no type
 
 
 def optimizer(
-    model: keras.Model, learning_rate: Any, by_layer: Mapping[str, float], *, clip_norm: float = 0.0, replicas: int = 1
+    model: keras.Model, learning_rate: Any, shares: Shares, *, clip_norm: float = 0.0, replicas: int = 1
 ) -> keras.optimizers.Optimizer:
-    """Adam for the model's variables that learn; ``by_layer`` as ``rates_by_depth`` gives it, or empty.
+    """Adam for the model's variables that learn; layers that ``shares`` does not name have all of the rate.
 
     From ``clip_norm`` on, the gradient of a step is shortened, all variables together; 0 leaves it as it is. Each of
     several ``replicas`` shortens its own before they are summed, so it has that part of the norm.
     """
     options = {"global_clipnorm": clip_norm / replicas} if clip_norm else {}
-    if not by_layer:
+    if not shares:
         return keras.optimizers.Adam(learning_rate, **options)
-    share_of = {id(v): by_layer.get(layer.name, 1.0) for layer in model.layers for v in layer.trainable_variables}
-    shares = [share_of[id(variable)] for variable in model.trainable_variables]
-    return ByDepth(learning_rate, shares, **options)
+    share_of = {
+        id(variable): share
+        for layer in model.layers
+        for variable, share in zip(layer.trainable_variables, shares.get(layer.name, ()), strict=False)
+    }
+    return ByLayer(learning_rate, [share_of.get(id(v), 1.0) for v in model.trainable_variables], **options)

@@ -21,7 +21,7 @@ from training.augmentation import Augmentation
 from training.checkpoint import Checkpoint, Progress
 from training.config import TrainSettings
 from training.cut import Cut, cut_at_embedding, cut_at_pixels, cut_where_training_begins
-from training.dataset import Dataset, Sample, labels_of, read_dataset, targets_of, weights_of
+from training.dataset import Dataset, Sample, labels_of, load_batch, read_dataset, targets_of, weights_of
 from training.distribution import Workers
 from training.features import cached_rows, room_for
 from training.feeding import ActivationSource, Batches, PixelSource, Source
@@ -29,6 +29,7 @@ from training.fit import Schedule, StandardHead, fit
 from training.keep import Outcome, keep
 from training.progress import console
 from training.rates import rates_by_depth
+from training.reach import Shares, even_steps
 from training.runs import held, new_run, pin_data, read_settings, unfinished_run
 from training.strategy import choose, kappa
 from training.teacher import Teaching
@@ -37,6 +38,8 @@ from training.views import AnyView, View, exact_views, how_varied, preview, vari
 Floats = NDArray[np.float32]
 _HEAD_BATCH = 128
 """The head alone is so small that larger batches only save overhead."""
+_MEASURED = 48
+"""Training images, at most, on which it is measured how far a step moves each layer."""
 
 
 @dataclass
@@ -261,7 +264,7 @@ def _fine_tune(run: Run, head: StandardHead, freeze: Freeze, pretrained: bool) -
         learning_rate=rate,
         label_smoothing=settings.label_smoothing,
         loss=_loss(run),
-        rates=_rates(run) if pretrained else {},
+        shares=_shares(run) if pretrained else {},
         clip_norm=settings.clip_norm if pretrained else 0.0,
     )
     train = _batches(run, source, batch_size=settings.batch_size)
@@ -282,15 +285,18 @@ def _fit(run: Run, model: keras.Model, train: Batches, validation: Batches | Non
         run.say(f"{ended} and kept {kept}, where the validation loss was lowest ({progress.best:.3f}).")
 
 
-def _rates(run: Run) -> dict[str, float]:
-    """Layer name -> share of the learning rate, where depths are to learn differently."""
-    decay = run.settings.layer_decay
+def _shares(run: Run) -> Shares:
+    """Of the learning rate, for every layer of the base that learns: all move alike, deeper ones less if asked."""
+    classifier, decay, train = run.classifier, run.settings.layer_decay, run.dataset.train
+    # From all over, for data often lie there class by class.
+    chosen = train[:: -(-len(train) // _MEASURED)]
+    shares = even_steps(classifier, load_batch(chosen, classifier.input_size))
     if decay == 1:
-        return {}
-    rates = rates_by_depth(run.classifier, decay)
-    least = min(rates.values())
+        return shares
+    rates = rates_by_depth(classifier, decay)
+    least = min(rates[name] for name in shares)
     run.say(f"Learning rates fall by {decay:g} a stage below the head, down to {least:.2g} of the head's.")
-    return rates
+    return {name: tuple(rates[name] * share for share in each) for name, each in shares.items()}
 
 
 def _phase_two_cut(run: Run) -> Cut:

@@ -26,7 +26,7 @@ def learn(folder: Path, workers: Workers | None):
     train = Batches(Held(images), targets, weights, batch_size=8, seed=0)
     validation = Batches(Held(images[:9]), targets[:9], np.ones(9, np.float32), batch_size=4)
     model = top.model(cut_at_pixels(classifier))
-    plan = replace(schedule(2), learning_rate=1e-3, rates={"conv_1": 0.5})
+    plan = replace(schedule(2), learning_rate=1e-3, shares={"conv_1": (np.float32(0.5), np.float32(0.5))})
     progress = fit(model, train, validation, plan, Checkpoint(folder), workers)
     return [list(row.values()) for row in progress.history], model.get_weights()
 

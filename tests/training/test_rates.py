@@ -4,9 +4,17 @@ import pytest
 
 from models.classifier import build_classifier
 from models.freezing import apply_freeze
-from training.rates import optimizer, rates_by_depth
+from training.rates import ByLayer, optimizer, rates_by_depth
 
 TARGETS = np.eye(2, dtype=np.float32)[[0, 1, 1, 0]]
+
+
+def shares(classifier, decay):
+    """Every weight's share of the rate, by depth alone."""
+    if decay == 1:
+        return {}
+    rates, layers = rates_by_depth(classifier, decay), classifier.backbone_layers()
+    return {layer.name: (np.float32(rates[layer.name]),) * len(layer.trainable_weights) for layer in layers}
 
 
 def moves(decay, steps=3):
@@ -16,8 +24,9 @@ def moves(decay, steps=3):
     model = classifier.model
     kernels = {layer.name: layer.kernel for layer in model.layers if hasattr(layer, "kernel")}
     before = {name: kernel.numpy() for name, kernel in kernels.items()}
-    rates = rates_by_depth(classifier, decay) if decay < 1 else {}
-    model.compile(optimizer(model, 1e-3, rates), keras.losses.CategoricalCrossentropy(from_logits=True))
+    model.compile(
+        optimizer(model, 1e-3, shares(classifier, decay)), keras.losses.CategoricalCrossentropy(from_logits=True)
+    )
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
     for _ in range(steps):
         model.train_on_batch(images, TARGETS)
@@ -51,8 +60,7 @@ def remembered(clip_norm, decay):
     classifier = build_classifier("cnn", 2, input_size=32)
     apply_freeze(classifier, "none")
     model = classifier.model
-    rates = rates_by_depth(classifier, decay) if decay < 1 else {}
-    adam = optimizer(model, 1e-3, rates, clip_norm=clip_norm)
+    adam = optimizer(model, 1e-3, shares(classifier, decay), clip_norm=clip_norm)
     model.compile(adam, keras.losses.CategoricalCrossentropy(from_logits=True))
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
     model.train_on_batch(images, TARGETS, sample_weight=np.full(4, 1e6, np.float32))
@@ -73,6 +81,25 @@ def test_replicas_share_the_norm_that_a_gradient_may_have():
     assert optimizer(model, 1e-3, {}, clip_norm=0.0).global_clipnorm is None
 
 
-def test_without_decay_it_is_adam_itself():
+def test_one_output_may_have_a_rate_of_its_own():
+    classifier = build_classifier("cnn", 2, input_size=32)
+    model = classifier.model
+    layer = next(layer for layer in classifier.backbone_layers() if layer.trainable_weights)
+    before = layer.kernel.numpy()
+    of_outputs = np.ones(before.shape[-1], np.float32)
+    of_outputs[:2] = 0, 0.25
+    model.compile(
+        optimizer(model, 1e-3, {layer.name: (of_outputs, np.float32(1))}),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+    )
+    assert type(model.optimizer) is ByLayer
+    model.train_on_batch(np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8), TARGETS)
+    moved = np.abs(layer.kernel.numpy() - before).max(tuple(range(before.ndim - 1)))
+    assert moved[0] == 0
+    assert moved[1] == pytest.approx(0.25e-3, rel=0.01)
+    assert moved[2:].max() == pytest.approx(1e-3, rel=0.01)
+
+
+def test_without_shares_it_is_adam_itself():
     model = build_classifier("cnn", 2, input_size=32).model
     assert type(optimizer(model, 1e-3, {})) is keras.optimizers.Adam
