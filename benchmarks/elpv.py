@@ -45,8 +45,7 @@ COLUMNS = ("way", "seed", "cells", "scoring", "images", *MEASURES, "seconds", "c
 
 PROBE = TrainSettings(name="elpv", size=224, freeze="head", mirror="none", l2=0.01, int8="off")
 MIRRORS = replace(PROBE, mirror="all")
-TUNED = replace(MIRRORS, freeze="none", head_epochs=10)
-"""The rates and the ten epochs are the defaults."""
+TUNED = replace(MIRRORS, freeze="none", head_epochs=10, slower=50)
 
 
 def table() -> Path:

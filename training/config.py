@@ -43,7 +43,7 @@ class TrainSettings:
     """Epochs without a better validation loss before training stops; the rate must fall before the loss does."""
     batch_size: int = 32
     learning_rate: float = 0.001
-    slower: float = 50.0
+    slower: float = 100.0
     """Fine-tuning learns so many times slower than the head did."""
     layer_decay: float = 1.0
     """In fine-tuning each stage learns this many times as fast as the one above it; 1: all alike."""

@@ -295,7 +295,7 @@ def _shares(run: Run) -> Shares:
         return shares
     rates = rates_by_depth(classifier, decay)
     least = min(rates[name] for name in shares)
-    run.say(f"Learning rates fall by {decay:g} a stage below the head, down to {least:.2g} of the head's.")
+    run.say(f"Learning rates fall by {decay:g} a stage below the head, down to {least:.2g} of what they would be.")
     return {name: tuple(rates[name] * share for share in each) for name, each in shares.items()}
 
 

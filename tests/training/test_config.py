@@ -10,7 +10,7 @@ def test_settings_survive_being_written_down():
 
 
 def test_fine_tuning_is_ten_to_a_hundred_times_slower():
-    assert TrainSettings(name="x").slower == 50
+    assert TrainSettings(name="x").slower == 100
     for slower in (9.9, 101):
         with pytest.raises(BadParameter, match="--slower is"):
             TrainSettings(name="x", slower=slower)
