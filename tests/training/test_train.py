@@ -5,12 +5,14 @@ import pytest
 from models import store
 from models.classifier import build_classifier
 from models.errors import BadData, BadParameter
+from models.freezing import apply_freeze
 from models.history import read_history
 from models.runtime import open_runtime, softmax
 from tests.training.shapes import CIRCLE, SQUARE, TRIANGLE, shapes_folder
 from training import train as training
 from training.config import TrainSettings
 from training.dataset import load_batch, read_dataset
+from training.reach import even_steps
 from training.train import sample_weights, train
 
 
@@ -196,3 +198,31 @@ def test_fine_tuning_goes_no_further_than_its_gradients_may(homes, shapes, monke
     after = next(w for w in outcome.phases[1].arrays["weights"] if w.ndim == 4)
     moved = float(np.abs(after - before).max())
     assert (moved > 1e-6) == moves, moved
+
+
+def test_fine_tuning_moves_every_layer_by_its_share(homes, shapes, monkeypatch):
+    """Steps of Adam are as long as the rate: so how far weights went shows each layer's, and these lie far apart."""
+    from models.card import WeightsProvenance
+
+    provenance = WeightsProvenance(source="file", detail="random weights of this test")
+    monkeypatch.setattr(training, "load_weights", lambda classifier, source: provenance)
+    settings = TrainSettings(
+        name="alike", backbone="cnn", size=32, freeze="none", head_epochs=1, epochs=3, batch_size=8, int8="off"
+    )
+    dataset = read_dataset(shapes, quiet=True)
+    outcome = training.learn(dataset, settings, training.new_run(settings, shapes))
+    fresh = build_classifier("cnn", 3, input_size=32, seed=0)
+    apply_freeze(fresh, "none")
+    shares = even_steps(fresh, load_batch(dataset.train, (32, 32)))
+    steps = {}
+    for layer in fresh.backbone_layers():
+        if layer.name in shares:
+            before, after = layer.get_weights()[0], outcome.phases[1].arrays["weights"][2 * len(steps)]
+            share = np.maximum(shares[layer.name][0], 1e-12)
+            steps[layer.name] = float(
+                np.median(np.abs(after - before).max((0, 1, 2))[share > 1e-6] / share[share > 1e-6])
+            )
+    assert len(steps) == 4
+    assert max(steps.values()) < 3 * min(steps.values())
+    typical = [float(np.median(shares[name][0])) for name in steps]
+    assert max(typical) > 10 * min(typical)
