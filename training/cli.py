@@ -52,7 +52,9 @@ def train(
     patience: Annotated[int, typer.Option(help="Epochs without progress before it stops.")] = _DEFAULTS.patience,
     batch_size: Annotated[int, typer.Option(help="Images a step.")] = _DEFAULTS.batch_size,
     learning_rate: Annotated[float, typer.Option(help="Of the head.")] = _DEFAULTS.learning_rate,
-    slower: Annotated[float, typer.Option(help="Fine-tuning is so many times slower.")] = _DEFAULTS.slower,
+    slower: Annotated[
+        float, typer.Option(help="Fine-tuning moves things so many times less in a step.")
+    ] = _DEFAULTS.slower,
     layer_decay: Annotated[
         float, typer.Option(help="In fine-tuning each stage learns so many times as fast as the one above.")
     ] = _DEFAULTS.layer_decay,

@@ -44,7 +44,7 @@ class TrainSettings:
     batch_size: int = 32
     learning_rate: float = 0.001
     slower: float = 100.0
-    """Fine-tuning learns so many times slower than the head did."""
+    """A step of fine-tuning moves every layer's outputs so many times less than the head's moved the logits."""
     layer_decay: float = 1.0
     """In fine-tuning each stage learns this many times as fast as the one above it; 1: all alike."""
     clip_norm: float = 1.0

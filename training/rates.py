@@ -53,6 +53,7 @@ def optimizer(
     share_of = {
         id(variable): share
         for layer in model.layers
-        for variable, share in zip(layer.trainable_variables, shares.get(layer.name, ()), strict=False)
+        if layer.name in shares
+        for variable, share in zip(layer.trainable_variables, shares[layer.name], strict=True)
     }
     return ByLayer(learning_rate, [share_of.get(id(v), 1.0) for v in model.trainable_variables], **options)

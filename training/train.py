@@ -291,6 +291,10 @@ def _shares(run: Run) -> Shares:
     # From all over, for data often lie there class by class.
     chosen = train[:: -(-len(train) // _MEASURED)]
     shares = even_steps(classifier, load_batch(chosen, classifier.input_size))
+    if run.workers is not None:
+        # Another processor rounds otherwise, and with other rates the copies of the network would drift apart.
+        chiefs = run.workers.chiefs
+        shares = {name: tuple(chiefs(share).astype(np.float32) for share in each) for name, each in shares.items()}
     if decay == 1:
         return shares
     rates = rates_by_depth(classifier, decay)
