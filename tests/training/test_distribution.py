@@ -21,16 +21,19 @@ from training.distribution import workers_here
 pytestmark = pytest.mark.long
 
 ROOT = Path(__file__).parents[2]
-ARGUMENTS = ("--backbone", "mlp", "--weights", "none", "--size", "32", "--int8", "off", "--batch-size", "8")
+ARGUMENTS = ("--size", "32", "--int8", "off", "--batch-size", "8")
+FROM_NOTHING = ("--backbone", "mlp", "--weights", "none")
 SHORT, LONG = 3, 30
 """Epochs."""
 
 
-def start(home: Path, data: Path, config: dict[str, object] | None, *more: str) -> subprocess.Popen[str]:
+def start(
+    home: Path, data: Path, config: dict[str, object] | None, *more: str, network: tuple[str, ...] = FROM_NOTHING
+) -> subprocess.Popen[str]:
     environment = os.environ | {"CATSEYE_HOME": str(home / "catseye"), "BENTOML_HOME": str(home / "bentoml")}
     if config is not None:
         environment["TF_CONFIG"] = json.dumps(config)
-    command = (sys.executable, "catseye.py", "train", str(data), "--name", "shapes", *ARGUMENTS, *more)
+    command = (sys.executable, "catseye.py", "train", str(data), "--name", "shapes", *ARGUMENTS, *network, *more)
     return subprocess.Popen(
         command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -38,6 +41,13 @@ def start(home: Path, data: Path, config: dict[str, object] | None, *more: str) 
 
 def length(epochs: int) -> tuple[str, ...]:
     return ("--dropout", "0", "--head-epochs", str(epochs), "--epochs", str(epochs), "--patience", str(epochs))
+
+
+def fine_tuned(home: Path, data: Path) -> tuple[str, ...]:
+    """A small network with weights of its own, all learning; gradients whole, for replicas shorten theirs apart."""
+    ended([start(home, data, None, *length(1), network=("--backbone", "cnn", "--weights", "none"))])
+    (path,) = home.glob("bentoml/models/shapes/*/*.keras")
+    return ("--backbone", "cnn", "--weights", str(path), "--freeze", "none", "--slower", "10", "--clip-norm", "0")
 
 
 def two_configs() -> list[dict[str, object]]:
@@ -58,14 +68,22 @@ def figures(home: Path) -> list[list[float]]:
     return [list(row.values()) for phase in read_history(path.parent).phases for row in phase.history]
 
 
-def test_two_workers_train_what_one_process_does(tmp_path):
+@pytest.mark.parametrize("tuned", [False, True], ids=["from nothing", "fine-tuned"])
+def test_two_workers_train_what_one_process_does(tmp_path, tuned):
     data = shapes_folder(tmp_path / "data", {CIRCLE: 25, SQUARE: 20})
     homes = [tmp_path / name for name in ("chief", "other", "single")]
-    told = ended([start(*each, *length(SHORT)) for each in zip(homes, [data] * 3, [*two_configs(), None], strict=True)])
+    network = fine_tuned(tmp_path / "before", data) if tuned else FROM_NOTHING
+    configs = [*two_configs(), None]
+    told = ended(
+        [
+            start(home, data, config, *length(SHORT), network=network)
+            for home, config in zip(homes, configs, strict=True)
+        ]
+    )
     assert len(told[1][0].strip().splitlines()) == 1
     assert not list(homes[1].glob("bentoml/models/*/*/model.yaml"))
     assert not list(homes[1].glob("catseye/runs/*"))
-    assert len(figures(homes[2])) == SHORT
+    assert len(figures(homes[2])) == (2 if tuned else 1) * SHORT
     np.testing.assert_allclose(figures(homes[0]), figures(homes[2]), atol=1e-3)
     images = load_batch(read_dataset(data, quiet=True).test, (32, 32))
     stored = (next(homes[i].glob("bentoml/models/shapes/*/*.keras")) for i in (0, 2))
