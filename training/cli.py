@@ -12,7 +12,7 @@ from rich.table import Table
 
 from models import store
 from models.backbones import list_backbones
-from models.environment import before_tensorflow
+from models.environment import import_tensorflow
 from models.errors import BadParameter, CatseyeError
 from training.config import Depths, Freeze, Int8, Mirror, TrainSettings
 from training.progress import console
@@ -105,7 +105,7 @@ def train(
             int8_drop=int8_drop,
             allow_unreadable=allow_unreadable,
         )
-        before_tensorflow()
+        import_tensorflow()
         from training.distribution import workers_here
         from training.train import assist
         from training.train import train as run
@@ -221,6 +221,7 @@ def import_(
         else:
             if name is None or labels is None:
                 raise BadParameter("A Keras model needs a name and labels. Give --name and --labels.")
+            import_tensorflow()
             from training.importing import import_keras, read_labels
 
             stored = import_keras(file, name, read_labels(labels), backbone)
@@ -247,7 +248,7 @@ def distill(
 ) -> None:
     """Train a fast student on a stored classifier's answers, and say what that gained."""
     with plain_errors():
-        before_tensorflow()
+        import_tensorflow()
         from training.distillation import StudentSettings
         from training.distillation import distill as run
 
@@ -291,7 +292,7 @@ def compare(
             epochs=epochs,
             seed=seed,
         )
-        before_tensorflow()
+        import_tensorflow()
         from training.comparison import compare as run
 
         run(data, settings)

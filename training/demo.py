@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from models import store
-from models.environment import before_tensorflow
+from models.environment import import_tensorflow
 from models.errors import BadData, CatseyeError
 from models.store import StoredModel
 from training.config import TrainSettings, catseye_home
@@ -34,7 +34,6 @@ _SURE = {0.0: 0.02, 1 / 3: 0.25, 2 / 3: 0.75, 1.0: 0.98}
 
 def main() -> int:
     """Make sure that the demo's classifier is in the store; the process's exit status."""
-    before_tensorflow()
     try:
         stored = existing() or train_demo()
     except CatseyeError as error:
@@ -59,6 +58,7 @@ def _made_by(model: StoredModel) -> tuple[dict[str, object], str | None]:
 
 def train_demo() -> StoredModel:
     """Fetch the photographs, train, store, and put a few test cells where they can be tried."""
+    import_tensorflow()
     from training.dataset import Fractions, read_dataset
     from training.train import train
 

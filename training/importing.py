@@ -9,6 +9,7 @@ import io
 import json
 import shutil
 import zipfile
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -36,8 +37,14 @@ def read_labels(path: Path) -> tuple[str, ...]:
         labels = tuple(line.strip() for line in path.read_text("utf-8-sig").splitlines() if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise BadData(f"The labels in {path} cannot be read. Give a text file in UTF-8 with one a line.") from error
-    if len(set(labels)) != len(labels) or len(labels) < 2:
-        raise BadData(f"{path} does not hold two or more different labels. Write one a line.")
+    if len(labels) < 2:
+        raise BadData(f"{path} holds {len(labels)} labels, and a classifier needs two. Write one a line.")
+    twice = [label for label, times in Counter(labels).items() if times > 1]
+    if twice:
+        raise BadData(
+            f"{path} holds some labels more than once: {', '.join(map(repr, twice[:5]))}. "
+            "Tell them apart, such as 'crane (bird)' and 'crane (machine)'."
+        )
     return labels
 
 

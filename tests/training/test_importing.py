@@ -72,6 +72,9 @@ def test_labels_are_lines(tmp_path):
     path = tmp_path / "labels.txt"
     path.write_text("\ufeffcat\n\n 개 \n", "utf-8")
     assert read_labels(path) == ("cat", "개")
-    path.write_text("cat\ncat\n")
-    with pytest.raises(BadData, match="two or more different"):
+    path.write_text("cat\ncrane\ndog\ncrane\n")
+    with pytest.raises(BadData, match="more than once: 'crane'"):
+        read_labels(path)
+    path.write_text("cat\n")
+    with pytest.raises(BadData, match="1 labels, and a classifier needs two"):
         read_labels(path)
