@@ -32,6 +32,12 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
+def _print_whole(table: Table) -> None:
+    """A line for every row, however narrow the screen: a name is there to be copied or searched for."""
+    table.width = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
+    console.print(table, crop=False)
+
+
 @app.command()
 def train(
     data: Annotated[Path, typer.Argument(help="Folder of class folders, or a CSV (path, label).")],
@@ -131,7 +137,7 @@ def backbones(
     if not rows:
         typer.secho(f"Error: no backbone is called {pattern!r}. `catseye backbones` lists all.", fg="red", err=True)
         raise typer.Exit(2)
-    table = Table()
+    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
     for heading in ("name", "about it", "input", "parameters", "taps", "year", "paper"):
         table.add_column(heading, justify="right" if heading in ("input", "parameters", "taps") else "left")
     for row in rows:
@@ -144,7 +150,7 @@ def backbones(
             str(row.year),
             row.paper,
         )
-    console.print(table)
+    _print_whole(table)
 
 
 @app.command()
@@ -170,9 +176,7 @@ def models(
             f"{metrics.accuracy_low:.1%} to {metrics.accuracy_high:.1%}" if metrics else "",
             f"{card.created:%Y-%m-%d %H:%M}",
         )
-    # A name is there to be copied or searched for: a line is a model, however narrow the screen.
-    table.width = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
-    console.print(table, crop=False)
+    _print_whole(table)
 
 
 @app.command()
@@ -210,7 +214,9 @@ def import_(
     labels: Annotated[
         Path | None, typer.Option(help="Text file with one label a line, in the order of the outputs.")
     ] = None,
-    backbone: Annotated[str, typer.Option(help="The network that a Keras model is made of.")] = _DEFAULTS.backbone,
+    backbone: Annotated[
+        str | None, typer.Option(help="The network that a Keras model is made of; recognised by itself.")
+    ] = None,
 ) -> None:
     """Store a classifier from another store, or an existing Keras model."""
     with plain_errors():

@@ -10,7 +10,7 @@ import json
 import shutil
 import zipfile
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,10 @@ import h5py
 import numpy as np
 
 from models import store
+from models.backbone import Backbone
+from models.backbones import BACKBONES, get_backbone
 from models.card import Card
-from models.classifier import LOGITS, Classifier, HeadSpec, build_classifier
+from models.classifier import LOGITS, Classifier, HeadSpec, build_classifier, split_number
 from models.errors import BadData
 from models.files import sha256_of
 from models.store import StoredModel, check_name
@@ -48,15 +50,16 @@ def read_labels(path: Path) -> tuple[str, ...]:
     return labels
 
 
-def import_keras(path: Path, name: str, labels: tuple[str, ...], backbone: str) -> StoredModel:
-    """Store the classifier in a ``.keras`` or legacy ``.h5`` file; BadData says what in it is not understood."""
+def import_keras(path: Path, name: str, labels: tuple[str, ...], backbone: str | None = None) -> StoredModel:
+    """Store the classifier in a ``.keras`` or legacy ``.h5`` file; BadData says what in it is not understood.
+
+    The network that it is made of is recognised, or given as ``backbone``.
+    """
     check_name(name)
     config = _config(path)
     layers = list(_layers(config))
     _refuse_code(path, layers)
-    classifier = build_classifier(
-        backbone, len(labels), input_size=_input_size(path, layers), head=HeadSpec(dropout=0.0)
-    )
+    classifier = _network(path, layers, backbone, len(labels))
     _refuse_other_heads(path, config, classifier)
     provenance = load_weights(classifier, str(path))
     kernel, bias = _dense(path, (classifier.head.embedding_size, len(labels)))
@@ -116,6 +119,40 @@ def _refuse_code(path: Path, layers: list[dict[str, Any]]) -> None:
                 f"{path} has a layer of kind {kind!r}, which holds code. Only Keras's own layers are imported; "
                 "rebuild the model without it."
             )
+
+
+def _network(path: Path, layers: list[dict[str, Any]], backbone: str | None, classes: int) -> Classifier:
+    """The network whose convolutions are those of the file, one after the other."""
+    size, wanted = _input_size(path, layers), _convolutions(layers)
+    for row in [get_backbone(backbone)] if backbone else _relatives(layers):
+        classifier = build_classifier(row, classes, input_size=size, head=HeadSpec(dropout=0.0))
+        own = (
+            {"class_name": type(layer).__name__, "config": layer.get_config()} for layer in classifier.backbone_layers()
+        )
+        if _convolutions(own) == wanted:
+            return classifier
+    if backbone:
+        raise BadData(f"{path} is made of another network than {backbone}. Leave --backbone out, and it is recognised.")
+    raise BadData(
+        f"{path} is made of no network that catseye knows. `catseye backbones` lists those, each in its usual width."
+    )
+
+
+def _relatives(layers: list[dict[str, Any]]) -> Iterator[Backbone]:
+    """The networks whose marked layers have names that occur in the file, but for Keras's numbers."""
+    names = {split_number(str(layer["config"].get("name")))[0] for layer in layers}
+    for row in BACKBONES.values():
+        if row.pretrained and {split_number(name)[0] for name in (*row.taps, *row.freeze_points.values())} <= names:
+            yield row
+
+
+def _convolutions(layers: Iterable[dict[str, Any]]) -> list[tuple[str, object]]:
+    """Kind and number of filters of every convolution, in order."""
+    return [
+        (str(layer["class_name"]), layer["config"].get("filters"))
+        for layer in layers
+        if "Conv2D" in str(layer.get("class_name"))
+    ]
 
 
 def _input_size(path: Path, layers: list[dict[str, Any]]) -> tuple[int, int]:

@@ -5,7 +5,7 @@ import pytest
 from models.classifier import load_classifier
 from models.errors import BadData
 from models.runtime import open_runtime, softmax
-from training.importing import import_keras, read_labels
+from training.importing import _config, _layers, _network, import_keras, read_labels
 
 pytestmark = pytest.mark.long
 
@@ -36,7 +36,7 @@ def test_an_existing_model_answers_as_before(tmp_path, suffix):
     model = users_model()
     path = tmp_path / f"cats{suffix}"
     model.save(path)
-    stored = import_keras(path, "cats", LABELS, "mobilenet_v2")
+    stored = import_keras(path, "cats", LABELS)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
     wanted = model.predict(keras.applications.mobilenet_v2.preprocess_input(images.astype(np.float32)), verbose=0)
     runtime = open_runtime(stored)
@@ -56,6 +56,42 @@ def test_code_and_other_heads_are_refused(tmp_path):
         users_model(extra).save(path)
         with pytest.raises(BadData, match=reason):
             import_keras(path, "cats", LABELS, "mobilenet_v2")
+
+
+@pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file")
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+@pytest.mark.parametrize(
+    ("title", "name"),
+    [
+        ("VGG19", "vgg19"),
+        ("ResNet101", "resnet101"),
+        ("DenseNet121", "densenet121"),
+        ("Xception", "xception"),
+        ("InceptionV3", "inception_v3"),
+        ("MobileNet", "mobilenet"),
+        ("EfficientNetB0", "efficientnet_b0"),
+    ],
+)
+def test_the_network_is_recognised(tmp_path, title, name, suffix):
+    """Also where another of its kind was built before, so that Keras's automatic names have other numbers."""
+    builder = getattr(keras.applications, title)
+    builder(include_top=False, weights=None, input_shape=(96, 96, 3))
+    base = builder(include_top=False, weights=None, input_shape=(96, 96, 3), pooling="avg")
+    path = tmp_path / f"model{suffix}"
+    keras.Model(base.input, keras.layers.Dense(2)(base.output)).save(path)
+    layers = list(_layers(_config(path)))
+    assert _network(path, layers, None, 2).backbone.name == name
+
+
+def test_a_network_that_is_none_of_ours_says_so(tmp_path):
+    path = tmp_path / "model.keras"
+    users_model().save(path)
+    with pytest.raises(BadData, match="is made of another network than resnet50"):
+        import_keras(path, "cats", LABELS, "resnet50")
+    base = keras.applications.MobileNetV2(input_shape=(64, 64, 3), include_top=False, weights=None, alpha=0.5)
+    keras.Model(base.input, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(base.output))).save(path)
+    with pytest.raises(BadData, match="is made of no network that catseye knows"):
+        import_keras(path, "cats", LABELS)
 
 
 def test_what_is_no_model_or_has_other_labels_says_so(tmp_path):
