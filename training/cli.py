@@ -6,20 +6,17 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.box import SIMPLE_HEAD
-from rich.measure import Measurement
-from rich.table import Table
 
 from models import store
 from models.backbones import list_backbones
 from models.environment import import_tensorflow
 from models.errors import BadParameter, CatseyeError
 from training.config import Depths, Freeze, Int8, Mirror, TrainSettings
+from training.figures import figures_table, show_whole
 from training.progress import console
 
 app = typer.Typer(no_args_is_help=True, help="Train classifiers and look after them.")
 _DEFAULTS = TrainSettings(name="defaults")
-_WIDEST = 1000
 
 
 @contextmanager
@@ -30,12 +27,6 @@ def plain_errors() -> Iterator[None]:
     except CatseyeError as error:
         typer.secho(f"Error: {error.detail}", fg="red", err=True)
         raise typer.Exit(2) from None
-
-
-def _print_whole(table: Table) -> None:
-    """A line for every row, however narrow the screen: a name is there to be copied or searched for."""
-    table.width = Measurement.get(console, console.options.update(max_width=_WIDEST), table).maximum
-    console.print(table, crop=False)
 
 
 @app.command()
@@ -137,7 +128,7 @@ def backbones(
     if not rows:
         typer.secho(f"Error: no backbone is called {pattern!r}. `catseye backbones` lists all.", fg="red", err=True)
         raise typer.Exit(2)
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = figures_table()
     for heading in ("name", "about it", "input", "parameters", "taps", "year", "paper"):
         table.add_column(heading, justify="right" if heading in ("input", "parameters", "taps") else "left")
     for row in rows:
@@ -150,7 +141,7 @@ def backbones(
             str(row.year),
             row.paper,
         )
-    _print_whole(table)
+    show_whole(table)
 
 
 @app.command()
@@ -163,7 +154,7 @@ def models(
     if not found:
         console.print("The store is empty: train a model with `catseye train`.")
         return
-    table = Table(box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = figures_table()
     for heading in ("model", "backbone", "labels", "test accuracy", "95 % interval", "created"):
         table.add_column(heading)
     for model in found:
@@ -176,7 +167,7 @@ def models(
             f"{metrics.accuracy_low:.1%} to {metrics.accuracy_high:.1%}" if metrics else "",
             f"{card.created:%Y-%m-%d %H:%M}",
         )
-    _print_whole(table)
+    show_whole(table)
 
 
 @app.command()

@@ -18,6 +18,7 @@ from models.files import write_whole
 from training.config import TrainSettings
 from training.dataset import Dataset, labels_of, load_batch, read_dataset
 from training.evaluation import as_percent, wilson_interval
+from training.figures import figures_table, show_whole
 from training.plots import Line, accuracy_lines
 from training.progress import console, images_bar
 from training.runs import held, mark_done, new_run
@@ -86,7 +87,7 @@ def compare(data: Path, settings: TrainSettings) -> list[Result]:
     lines = [Line(result.title, result.accuracies, tuple(_interval(result))) for result in results]
     write_whole(folder / PLOT_FILE, accuracy_lines(SHARES, lines))
     mark_done(folder, "none: a comparison")
-    console.print(as_table(results))
+    show_whole(as_table(results), f"{results[0].images} test images, moved by a share of their side")
     console.print(f"Table and plot: {folder}", highlight=False)
     return results
 
@@ -120,7 +121,7 @@ def _result(contestant: Contestant, dataset: Dataset, data: Path) -> Result:
 
 def as_table(results: Sequence[Result]) -> Table:
     """For the screen: accuracy with its interval, then accuracy at each shift."""
-    table = Table(title=f"{results[0].images} test images, moved by a share of their side", title_justify="left")
+    table = figures_table()
     table.add_column("")
     for heading in ("weights", "seconds", "accuracy", "95 % interval", *(f"{share:.0%}" for share in SHARES[1:])):
         table.add_column(heading, justify="right")

@@ -17,6 +17,7 @@ from models.store import StoredModel, check_name
 from training.config import TrainSettings, catseye_home
 from training.dataset import Dataset, Fractions, labels_of, read_dataset
 from training.evaluation import as_percent, summary
+from training.figures import figures_table, show_whole
 from training.keep import Outcome, keep
 from training.progress import console
 from training.runs import held, mark_done, new_run, read_settings
@@ -90,7 +91,7 @@ def distill(teacher: StoredModel, student: StudentSettings, data: Path | None = 
             direct=direct,
         )
         stored = keep(replace(outcome, notes=[*outcome.notes, words], distillation=told))
-    console.print(comparison_table(teacher, stored, direct, taught))
+    show_whole(comparison_table(teacher, stored, direct, taught))
     console.print(words, highlight=False)
     return stored
 
@@ -154,7 +155,7 @@ def gain_of(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Gain:
 
 def comparison_table(teacher: StoredModel, student: StoredModel, direct: Metrics, taught: Metrics) -> Table:
     """Teacher, student without and with it: size, weights, time an image on this machine, test accuracy."""
-    table = Table()
+    table = figures_table()
     for heading in ("", "network", "pixels", "weights", "ms an image", "test accuracy", "95 % interval"):
         table.add_column(heading, justify="left" if heading in ("", "network") else "right")
     slow, fast = (milliseconds(model) for model in (teacher, student))

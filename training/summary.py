@@ -2,16 +2,18 @@
 
 from collections.abc import Sequence
 
+from rich.markup import escape
 from rich.table import Table
 
 from models.card import Metrics
+from training.figures import figures_table, show_whole
 from training.progress import console
 
 
 def show(metrics: Metrics, labels: Sequence[str]) -> None:
     """Print the figures of held-out images."""
     console.print(sentence(metrics), highlight=False, markup=False)
-    console.print(confusion_table(metrics, labels))
+    show_whole(confusion_table(metrics, labels), "Confusion: true label down, predicted across")
 
 
 def sentence(metrics: Metrics) -> str:
@@ -25,10 +27,12 @@ def sentence(metrics: Metrics) -> str:
 
 def confusion_table(metrics: Metrics, labels: Sequence[str], most: int = 20) -> Table:
     """Rows are true labels, columns predicted ones; the first ``most`` of each."""
-    table = Table(title="Confusion: true label down, predicted across", title_justify="left")
+    table = figures_table()
     table.add_column("")
-    for label in labels[:most]:
-        table.add_column(label, justify="right")
-    for label, row in list(zip(labels, metrics.confusion, strict=True))[:most]:
-        table.add_row(label, *(str(count) for count in row[:most]))
+    # A folder may be called "[b]", which rich would take for an order.
+    names = [escape(label) for label in labels]
+    for name in names[:most]:
+        table.add_column(name, justify="right")
+    for name, row in list(zip(names, metrics.confusion, strict=True))[:most]:
+        table.add_row(name, *(str(count) for count in row[:most]))
     return table

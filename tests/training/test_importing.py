@@ -5,7 +5,8 @@ import pytest
 from models.classifier import load_classifier
 from models.errors import BadData
 from models.runtime import open_runtime, softmax
-from training.importing import _config, _layers, _network, import_keras, read_labels
+from training.importing import _network, import_keras, read_labels
+from training.keras_file import KerasFile
 
 pytestmark = pytest.mark.long
 
@@ -46,6 +47,58 @@ def test_an_existing_model_answers_as_before(tmp_path, suffix):
     assert load_classifier(stored.keras_path, stored.card).classes == 3
 
 
+def guides_model(*before, outputs=1, activation="sigmoid", network="MobileNetV2"):
+    """As Keras's guides to transfer learning make it: everything from the pixels on is inside."""
+    keras.utils.set_random_seed(2)
+    base = getattr(keras.applications, network)(input_shape=(64, 64, 3), include_top=False, weights=None)
+    x = inputs = keras.Input((64, 64, 3))
+    for step in before:
+        x = step(x)
+    x = keras.layers.GlobalAveragePooling2D()(base(x, training=False))
+    return keras.Model(inputs, keras.layers.Dense(outputs, activation=activation)(keras.layers.Dropout(0.2)(x)))
+
+
+@pytest.mark.parametrize(
+    "scaling", [keras.layers.Rescaling(1 / 127.5, offset=-1), keras.applications.mobilenet_v2.preprocess_input]
+)
+def test_scaling_augmentation_and_one_output_are_understood(tmp_path, scaling):
+    chain = keras.Sequential([keras.layers.RandomFlip("horizontal"), keras.layers.RandomRotation(0.2)])
+    model = guides_model(chain, scaling)
+    path = tmp_path / "model.keras"
+    model.save(path)
+    stored = import_keras(path, "cats", ("cat", "dog"))
+    images = np.random.default_rng(0).integers(0, 256, (4, 64, 64, 3), dtype=np.uint8)
+    wanted = model.predict(images.astype(np.float32), verbose=0)[:, 0]
+    said = softmax(open_runtime(stored).run(images)["logits"])
+    np.testing.assert_allclose(said[:, 1], wanted, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("model", "labels", "reason"),
+    [
+        (
+            lambda: guides_model(keras.layers.Rescaling(1 / 255)),
+            2,
+            "otherwise than the preprocess_input of MobileNetV2",
+        ),
+        (lambda: guides_model(lambda x: x / 127.5), 2, "scales its pixels .TrueDivide. otherwise"),
+        (
+            lambda: guides_model(keras.layers.Rescaling(1 / 127.5, offset=-1), network="EfficientNetB0"),
+            2,
+            "otherwise than the preprocess_input of EfficientNetB0",
+        ),
+        (lambda: guides_model(outputs=3), 3, "ends in sigmoid, which is not understood"),
+        (lambda: guides_model(outputs=1), 3, "Check the number of labels"),
+        (lambda: guides_model(keras.layers.Resizing(64, 64)), 2, "Resizing"),
+    ],
+)
+def test_what_would_answer_otherwise_is_refused(tmp_path, model, labels, reason):
+    path = tmp_path / "model.keras"
+    model().save(path)
+    with pytest.raises(BadData, match=reason):
+        import_keras(path, "cats", LABELS[:labels])
+
+
 def test_code_and_other_heads_are_refused(tmp_path):
     for extra, reason in (
         (keras.layers.Lambda(lambda x: x), "'Lambda', which holds code"),
@@ -79,8 +132,7 @@ def test_the_network_is_recognised(tmp_path, title, name, suffix):
     base = builder(include_top=False, weights=None, input_shape=(96, 96, 3), pooling="avg")
     path = tmp_path / f"model{suffix}"
     keras.Model(base.input, keras.layers.Dense(2)(base.output)).save(path)
-    layers = list(_layers(_config(path)))
-    assert _network(path, layers, None, 2).backbone.name == name
+    assert _network(KerasFile.read(path), None, 2).backbone.name == name
 
 
 def test_a_network_that_is_none_of_ours_says_so(tmp_path):

@@ -1,5 +1,9 @@
+import pytest
+
 from models.card import Metrics
-from training.summary import confusion_table, sentence
+from training.figures import figures_table, show_whole
+from training.progress import console
+from training.summary import confusion_table, sentence, show
 
 METRICS = Metrics(
     images=656,
@@ -22,3 +26,27 @@ def test_rows_are_true_labels():
     table = confusion_table(METRICS, ("defective", "functional"))
     assert list(table.columns[0].cells) == ["defective", "functional"]
     assert list(table.columns[2].cells) == ["35", "401"]
+
+
+def test_labels_are_shown_whole_however_narrow_the_screen(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    labels = ("monocrystalline, functional, of 2019", "[b]")
+    show(METRICS, labels)
+    told = capsys.readouterr().out
+    assert f" {labels[0]} " in told
+    assert len([line for line in told.splitlines() if "[b]" in line]) == 2
+    assert "Confusion: true label down" in told
+    assert console.size.width == 40
+
+
+def test_a_row_is_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    table = figures_table()
+    for number in range(30):
+        table.add_column(f"column {number}")
+    table.add_row(*(f"cell {number}" for number in range(30)))
+    show_whole(table)
+    (row,) = (line for line in capsys.readouterr().out.splitlines() if "cell" in line)
+    assert row.split("cell")[-1].strip() == "29"
