@@ -78,8 +78,8 @@ class KerasFile:
         """(height, width) in pixels."""
         inputs = [layer["config"] for layer in self.layers if layer["class_name"] == "InputLayer"]
         settings: Mapping[str, Any] = inputs[0] if inputs else {}
-        shape: list[Any] = settings.get("batch_shape") or settings.get("batch_input_shape") or []
-        if len(shape) != 4 or not all(isinstance(side, int) for side in shape[1:3]):
+        shape = settings.get("batch_shape") or settings.get("batch_input_shape")
+        if not isinstance(shape, list) or len(shape) != 4 or not all(isinstance(side, int) for side in shape[1:3]):
             raise BadData(f"{self.path} does not say how large its images are. Save it with a fixed input size.")
         return shape[1], shape[2]
 
@@ -115,10 +115,10 @@ class KerasFile:
         kernel, bias = self._dense((classifier.head.embedding_size, outputs), classifier.classes)
         # Several sigmoids say of each label whether it holds; what is served is which one does.
         last = "sigmoid" if outputs == 1 else "softmax"
-        strange = {some.get("activation") for some in settings} - {last, "linear", None}
+        strange = [some["activation"] for some in settings if some.get("activation") not in (last, "linear", None)]
         if strange:
             raise BadData(
-                f"{self.path} ends in {strange.pop()}, which is not understood. Where it tells {classifier.classes} "
+                f"{self.path} ends in {str(strange[0])[:50]}, which is not understood. Where it tells {classifier.classes} "
                 f"labels apart by {outputs} outputs, they end in {last} or are logits."
             )
         if outputs == 1 < classifier.classes:
@@ -190,7 +190,7 @@ def _layers(config: Mapping[str, Any]) -> Iterator[Layer]:
 def _only_in_training(layer: Layer) -> bool:
     """Whether it leaves images as they are once the model is used: augmentation, and a chain of nothing else."""
     if layer["class_name"] == "Sequential":
-        return all(inner["class_name"] in {"InputLayer", *_ONLY_IN_TRAINING} for inner in _top(layer))
+        return all(inner["class_name"] in {"InputLayer", *_ONLY_IN_TRAINING} for inner in _layers(layer))
     return layer["class_name"] in _ONLY_IN_TRAINING
 
 
@@ -198,8 +198,10 @@ def _numbers(layer: Layer) -> tuple[object, ...]:
     """What it scales by: a Rescaling says so in its settings, an operation where it is called."""
     if layer["class_name"] == "Rescaling":
         return layer["config"].get("scale"), layer["config"].get("offset")
-    calls = layer.get("inbound_nodes") or [{}]
-    return tuple(calls[0].get("args", ())[1:])
+    try:
+        return tuple(layer["inbound_nodes"][0]["args"][1:])
+    except (KeyError, IndexError, TypeError):
+        return ()
 
 
 def _to_one(scaling: Iterable[tuple[str, tuple[object, ...]]]) -> bool:
