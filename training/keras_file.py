@@ -118,8 +118,8 @@ class KerasFile:
         strange = [some["activation"] for some in settings if some.get("activation") not in (last, "linear", None)]
         if strange:
             raise BadData(
-                f"{self.path} ends in {str(strange[0])[:50]}, which is not understood. Where it tells {classifier.classes} "
-                f"labels apart by {outputs} outputs, they end in {last} or are logits."
+                f"{self.path} ends in {str(strange[0])[:50]}, which is not understood. Where it tells "
+                f"{classifier.classes} labels apart by {outputs} outputs, they end in {last} or are logits."
             )
         if outputs == 1 < classifier.classes:
             return np.concatenate([np.zeros_like(kernel), kernel], 1), np.concatenate([np.zeros_like(bias), bias])
