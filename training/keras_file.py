@@ -8,6 +8,7 @@ Nothing of the file is run. What is understood around the network is what Keras'
 import io
 import json
 import zipfile
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -18,7 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from models.classifier import Classifier
+from models.classifier import Classifier, split_number
 from models.errors import BadData
 
 Layer = Mapping[str, Any]
@@ -127,12 +128,18 @@ class KerasFile:
 
     def _around(self, classifier: Classifier) -> Iterator[Layer]:
         """The layers that are not the network's own, but for those that do nothing when the model is used."""
-        nested = any(layer["class_name"] in ("Functional", "Model") for layer in _top(self.config))
-        own = set() if nested else {layer.name for layer in classifier.model.layers}
-        for layer in _top(self.config):
-            if layer["class_name"] in _CONTAINERS or layer["config"]["name"] in own or _only_in_training(layer):
-                continue
-            yield layer
+        top = _top(self.config)
+        nested = any(layer["class_name"] in ("Functional", "Model") for layer in top)
+        # By kind and name without number: Keras counts what has no name over all networks of a process.
+        own = Counter(
+            () if nested else ((type(e).__name__, split_number(e.name)[0]) for e in classifier.backbone_layers())
+        )
+        for layer in top:
+            known = (layer["class_name"], split_number(layer["config"]["name"])[0])
+            if own[known]:
+                own[known] -= 1
+            elif layer["class_name"] not in _CONTAINERS and not _only_in_training(layer):
+                yield layer
 
     def _refuse_code(self) -> None:
         for layer in self.layers:
