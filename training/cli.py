@@ -203,7 +203,8 @@ def import_(
     file: Annotated[Path, typer.Argument(help="A .bentomodel, or a Keras model: .keras or legacy .h5.")],
     name: Annotated[str | None, typer.Option(help="Name in the store; needed for a Keras model.")] = None,
     labels: Annotated[
-        Path | None, typer.Option(help="Text file with one label a line, in the order of the outputs.")
+        Path | None,
+        typer.Option(help="One label a line, in the order of the outputs; with one output, that of 0 first."),
     ] = None,
     backbone: Annotated[
         str | None, typer.Option(help="The network that a Keras model is made of; recognised by itself.")
