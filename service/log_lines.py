@@ -5,7 +5,9 @@ import logging
 import sys
 import threading
 from collections import deque
+from collections.abc import Iterable, Iterator
 from contextlib import suppress
+from select import PIPE_BUF
 from typing import Final, TextIO
 
 _NAMES: Final = ("catseye", "catseye.access")
@@ -44,9 +46,8 @@ class Gathered(logging.StreamHandler[TextIO]):
     def flush(self) -> None:
         """Write every line that waits."""
         with self._writing, suppress(OSError, ValueError):
-            lines = [self._lines.popleft() for _ in range(len(self._lines))]
-            if lines:
-                self.stream.write("".join(lines))
+            for part in _parts([self._lines.popleft() for _ in range(len(self._lines))]):
+                self.stream.write(part)
                 self.stream.flush()
 
     def _write_in_turn(self) -> None:
@@ -56,6 +57,21 @@ class Gathered(logging.StreamHandler[TextIO]):
             pause.wait(_SECONDS)
             self._due.clear()
             self.flush()
+
+
+def _parts(lines: Iterable[str]) -> Iterator[str]:
+    """The lines, joined as far as a pipe takes them at once: all workers write to one, and more may be cut."""
+    part: list[str] = []
+    size = 0
+    for line in lines:
+        more = len(line.encode(errors="replace"))
+        if part and size + more > PIPE_BUF:
+            yield "".join(part)
+            part, size = [], 0
+        part.append(line)
+        size += more
+    if part:
+        yield "".join(part)
 
 
 def write_log_lines() -> None:

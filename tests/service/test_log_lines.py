@@ -1,9 +1,11 @@
 import io
 import logging
+import os
 import subprocess
 import sys
 import threading
 import time
+from collections import Counter
 
 import pytest
 
@@ -13,6 +15,7 @@ from service.log_lines import Gathered
 def test_our_lines_are_written_whatever_was_set_up_before_and_after():
     code = """
 import logging
+import os
 from bentoml._internal.log import SERVER_LOGGING_CONFIG, configure_server_logging
 from service.log_lines import write_log_lines
 from service.worker import begin
@@ -128,3 +131,23 @@ logging.getLogger("catseye").info("second")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
     assert done.stdout.split() == ["first", "later", "second"], done.stderr
+
+
+def test_lines_of_several_workers_stay_whole_in_one_pipe():
+    """Longer writes than a pipe takes at once would be cut, and another worker's lines put between."""
+    code = """
+import logging, sys
+from service.log_lines import Gathered
+logger = logging.getLogger("crowd")
+logger.setLevel(logging.INFO)
+logger.addHandler(Gathered(sys.stdout))
+for number in range(20_000):
+    logger.info("%s", sys.argv[1] * 300)
+"""
+    reading, writing = os.pipe()
+    writers = [subprocess.Popen([sys.executable, "-c", code, letter], stdout=writing) for letter in "ab"]
+    os.close(writing)
+    with os.fdopen(reading, encoding="ascii") as pipe:
+        lines = Counter(pipe)
+    assert [writer.wait(60) for writer in writers] == [0, 0]
+    assert lines == {f"{'a' * 300}\n": 20_000, f"{'b' * 300}\n": 20_000}

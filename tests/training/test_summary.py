@@ -1,7 +1,6 @@
 import pytest
 
 from models.card import Metrics
-from training.figures import figures_table, show_whole
 from training.progress import console
 from training.summary import confusion_table, sentence, show
 
@@ -31,22 +30,10 @@ def test_rows_are_true_labels():
 def test_labels_are_shown_whole_however_narrow_the_screen(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(console, "_width", 40)
     labels = ("monocrystalline, functional, of 2019", "[b]")
     show(METRICS, labels)
     told = capsys.readouterr().out
     assert f" {labels[0]} " in told
     assert len([line for line in told.splitlines() if "[b]" in line]) == 2
     assert "Confusion: true label down" in told
-    assert console.size.width == 40
-
-
-def test_a_row_is_a_line(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("COLUMNS", "40")
-    table = figures_table()
-    for number in range(30):
-        table.add_column(f"column {number}")
-    table.add_row(*(f"cell {number}" for number in range(30)))
-    show_whole(table)
-    (row,) = (line for line in capsys.readouterr().out.splitlines() if "cell" in line)
-    assert row.split("cell")[-1].strip() == "29"

@@ -35,7 +35,8 @@ function render() {
     modelChoice(() => classify(state.images)),
     h("p.hush", { role: "status" }, spoken()),
     h("ul.results", {}, state.images.map(row)),
-    state.images.length ? curl() : null,
+    // Not before: an answer that comes draws the page anew, and what was selected in it is lost.
+    state.images.length && state.images.every((image) => image.answer || image.error) ? curl() : null,
   );
 }
 
