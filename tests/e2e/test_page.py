@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Locator, Page, expect
+from playwright.sync_api import Browser, Locator, Page, Route, expect
 
 from tests.e2e.browser import NOTE, PHOTOGRAPH, SECOND, choose, pixels
 from tests.e2e.live import Live, free_port, start, stop
@@ -180,6 +180,19 @@ def test_the_moved_image_pools_to_the_same_map(page: Page) -> None:
     for kind in ("before-pooled-0", "pooled-0"):
         expect(page.locator(f'[data-result="{kind}"] td')).to_have_text(["9", "7", "6", "8"])
     expect(page.locator(".sum")).to_have_text("max(0, 1, 0, 1, 2, 1, 0, 1, 8) = 8")
+
+
+def test_steps_that_are_taken_before_the_answer_are_those_of_the_numbers_shown(page: Page) -> None:
+    page.goto("/#lab")
+    expect(page.locator(".sum")).to_be_visible()
+    held: list[Route] = []
+    page.route("**/v1/convolve", lambda route: held.append(route))
+    with page.expect_request("**/v1/convolve"):
+        page.get_by_label("Example").select_option("max-pooling")
+    page.get_by_role("button", name="To the end").click()
+    expect(page.locator(".sum")).not_to_contain_text("max(")
+    held[0].continue_()
+    expect(page.locator('[data-result="pooled-0"] td').last).to_have_text("8")
 
 
 def greys(canvas: Locator) -> list[list[int]]:

@@ -11,6 +11,7 @@ let root = null;
 let presets = [];
 let lab = null; // the numbers, see lab_state.js
 let answer = null;
+let shown = null; // the numbers that the answer is of; those of `lab` may have changed since
 let place = 0;
 let timer = 0;
 let asking = 0;
@@ -46,11 +47,13 @@ const allSteps = () => [...(answer?.steps ?? []), ...(answer?.pool_steps ?? [])]
 async function compute() {
   clearInterval(timer);
   const turn = ++asking;
+  const asked = lab;
   let failed = null;
   try {
     const reply = await (await postJson("/v1/convolve", toRequest(lab))).json();
     if (turn !== asking) return;
     answer = reply;
+    shown = asked;
   } catch (error) {
     if (turn !== asking) return;
     answer = null;
@@ -128,8 +131,8 @@ function drawBoard(board) {
     compute();
   };
   fill(board, stepper(steps.length),
-    h("p.sum", { role: "status" }, spelled(step, lab)),
-    h("div.board", {}, inputGrids(lab, answer, step, edit), h("span.sign", { "aria-hidden": "true" }, "→"),
+    h("p.sum", { role: "status" }, spelled(step, shown)),
+    h("div.board", {}, inputGrids(shown, answer, step, edit), h("span.sign", { "aria-hidden": "true" }, "→"),
       outputGrids(answer, step, place), before ? oldGrids(before) : null));
 }
 
