@@ -16,6 +16,7 @@ from training.progress import console
 from training.summary import show
 
 NAME = "solar-cells"
+SAMPLES = "samples"
 SETTINGS = TrainSettings(
     name=NAME,
     backbone="mobilenet_v2",
@@ -35,7 +36,12 @@ _SURE = {0.0: 0.02, 1 / 3: 0.25, 2 / 3: 0.75, 1.0: 0.98}
 def main() -> int:
     """Make sure that the demo's classifier is in the store; the process's exit status."""
     try:
-        stored = existing() or train_demo()
+        stored = existing()
+        if stored is None:
+            stored = train_demo()
+        elif not (catseye_home() / SAMPLES).is_dir():
+            # The store is the user's, the samples are the folder's that the demo is started in.
+            leave_samples(photographs()[1])
     except CatseyeError as error:
         console.print(f"Error: {error.detail}", style="red", markup=False)
         return 1
@@ -59,20 +65,32 @@ def _made_by(model: StoredModel) -> tuple[dict[str, object], str | None]:
 def train_demo() -> StoredModel:
     """Fetch the photographs, train, store, and put a few test cells where they can be tried."""
     import_tensorflow()
-    from training.dataset import Fractions, read_dataset
     from training.train import train
 
     start = time.monotonic()
     console.print(LICENCE)
-    table = cells_table(fetch_cells(), catseye_home() / "data" / "solar-cells.csv")
-    reading: dict[str, Any] = {"test_size": TEST_CELLS, "fractions": Fractions(validation=0.1)}
-    dataset = read_dataset(table, seed=SETTINGS.seed, quiet=True, **reading)
-    if dataset.fingerprint.sha256 != DATA_SHA256:
-        raise BadData(f"The photographs beside {table} were changed. Remove that folder, and they are fetched anew.")
-    stored = train(table, SETTINGS, reading=reading)
-    leave_samples([(sample.path, dataset.labels[sample.label]) for sample in dataset.test])
+    table, tested = photographs()
+    stored = train(table, SETTINGS, reading=_reading())
+    leave_samples(tested)
     console.print(f"Trained and stored in {time.monotonic() - start:.0f} s.")
     return stored
+
+
+def photographs() -> tuple[Path, list[tuple[Path, str]]]:
+    """The demo's table, fetched if need be, and path and label of every cell that it examines."""
+    from training.dataset import read_dataset
+
+    table = cells_table(fetch_cells(), catseye_home() / "data" / "solar-cells.csv")
+    dataset = read_dataset(table, seed=SETTINGS.seed, quiet=True, **_reading())
+    if dataset.fingerprint.sha256 != DATA_SHA256:
+        raise BadData(f"The photographs beside {table} were changed. Remove that folder, and they are fetched anew.")
+    return table, [(sample.path, dataset.labels[sample.label]) for sample in dataset.test]
+
+
+def _reading() -> dict[str, Any]:
+    from training.dataset import Fractions
+
+    return {"test_size": TEST_CELLS, "fractions": Fractions(validation=0.1)}
 
 
 def cells_table(cells: list[Cell], path: Path) -> Path:
@@ -94,7 +112,7 @@ def cells_table(cells: list[Cell], path: Path) -> Path:
 
 def leave_samples(tested: list[tuple[Path, str]], each: int = 2) -> list[Path]:
     """Copy the first test images of every label to ``CATSEYE_HOME/samples``; their new paths."""
-    folder = catseye_home() / "samples"
+    folder = catseye_home() / SAMPLES
     folder.mkdir(parents=True, exist_ok=True)
     left = []
     for label in sorted({label for _, label in tested}):

@@ -56,6 +56,21 @@ def test_only_a_model_of_the_same_settings_and_photographs_is_used_again(tmp_pat
     assert demo.existing() == ours
 
 
+def test_another_folder_is_left_its_samples_too(tmp_path, monkeypatch):
+    """The store is the user's: whoever clones the project again has the model, and is told to send a sample."""
+    monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
+    monkeypatch.setenv("CATSEYE_HOME", str(tmp_path / "home"))
+    known = DataFingerprint(name="solar-cells", images=2, classes={"a": 2}, sha256=demo.DATA_SHA256)
+    store.save(small_card(demo.NAME, settings=demo.SETTINGS.as_dict(), data=known), writer())
+    photograph = tmp_path / "cell.png"
+    photograph.write_bytes(b"cell")
+    monkeypatch.setattr(demo, "photographs", lambda: (tmp_path, [(photograph, "defective")]))
+    assert demo.main() == 0
+    assert (tmp_path / "home" / "samples" / "defective-1.png").read_bytes() == b"cell"
+    photograph.unlink()
+    assert demo.main() == 0
+
+
 def test_changed_photographs_are_refused(tmp_path, monkeypatch):
     monkeypatch.setenv("CATSEYE_HOME", str(tmp_path))
     folder = tmp_path / "data" / f"elpv-{VERSION}"
