@@ -38,8 +38,8 @@ def import_tensorflow() -> None:
 @contextmanager
 def remarks_dropped() -> Iterator[None]:
     """Drop remarks of TensorFlow's C++ part; all else on standard error follows when the block ends."""
-    if os.environ.get(_LEVEL) == "0":
-        yield  # Somebody wants to read them.
+    if os.environ.get(_LEVEL) == "0" or sys.stderr is None:
+        yield  # Somebody wants to read them, or nobody can.
         return
     sys.stderr.flush()
     stderr = os.dup(2)

@@ -49,6 +49,13 @@ def test_a_command_is_not_drowned_by_tensorflow(tmp_path: Path) -> None:
     assert "'crane'. Tell them apart" in done.stderr
 
 
+def test_tensorflow_is_imported_where_standard_error_is_closed() -> None:
+    code = "from models.environment import import_tensorflow; import_tensorflow(); print('imported')"
+    command = f'exec "$0" -c "{code}" 2>&-'
+    done = subprocess.run(["sh", "-c", command, sys.executable], stdout=subprocess.PIPE, text=True, timeout=120)
+    assert done.stdout == "imported\n"
+
+
 @pytest.mark.parametrize("command", ["train --help", "serve --help"])
 def test_a_command_imports_no_tensorflow_before_it_is_set(command: str) -> None:
     """Set after the import, it would be read by nobody."""

@@ -15,7 +15,6 @@ from service.log_lines import Gathered
 def test_our_lines_are_written_whatever_was_set_up_before_and_after():
     code = """
 import logging
-import os
 from bentoml._internal.log import SERVER_LOGGING_CONFIG, configure_server_logging
 from service.log_lines import write_log_lines
 from service.worker import begin
