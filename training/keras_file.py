@@ -27,6 +27,7 @@ Floats = NDArray[np.float32]
 
 _HEAD = {"GlobalAveragePooling2D", "Dropout", "Dense", "Activation", "Softmax"}
 _CONTAINERS = {"InputLayer", "Functional", "Model"}
+_SCALING = {"Rescaling", "TrueDivide", "Subtract"}
 _ONLY_IN_TRAINING = {
     "RandomFlip",
     "RandomRotation",
@@ -87,9 +88,13 @@ class KerasFile:
     def refuse_strange_layers(self, classifier: Classifier) -> None:
         """BadData for a layer around the network that would change the answers of ``classifier``."""
         scaling, dense = [], 0
+        # No network scales pixels itself but EfficientNet, so in a nested model that is somebody's own doing.
+        nested = [] if classifier.backbone.preprocessing == "inside" else self.layers
+        top = _top(self.config)
+        scaling += [(e["class_name"], _numbers(e)) for e in nested if e["class_name"] in _SCALING and e not in top]
         for layer in self._around(classifier):
             kind, name = layer["class_name"], layer["config"]["name"]
-            if kind in ("Rescaling", "TrueDivide", "Subtract"):
+            if kind in _SCALING:
                 scaling.append((kind, _numbers(layer)))
                 continue
             dense += kind == "Dense"

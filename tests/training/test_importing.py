@@ -59,6 +59,12 @@ def guides_model(*before, outputs=1, activation="sigmoid", network="MobileNetV2"
     return keras.Model(inputs, keras.layers.Dense(outputs, activation=activation)(keras.layers.Dropout(0.2)(x)))
 
 
+def nested(layer):
+    """A model of one layer, to be put into another."""
+    inputs = keras.Input((64, 64, 3))
+    return keras.Model(inputs, layer(inputs))
+
+
 @pytest.mark.parametrize(
     "scaling", [keras.layers.Rescaling(1 / 127.5, offset=-1), keras.applications.mobilenet_v2.preprocess_input]
 )
@@ -82,6 +88,7 @@ def test_scaling_augmentation_and_one_output_are_understood(tmp_path, scaling):
             2,
             "otherwise than the preprocess_input of MobileNetV2",
         ),
+        (lambda: guides_model(nested(keras.layers.Rescaling(1 / 255))), 2, "otherwise than the preprocess_input"),
         (lambda: guides_model(lambda x: x / 127.5), 2, "scales its pixels .TrueDivide. otherwise"),
         (
             lambda: guides_model(keras.layers.Rescaling(1 / 127.5, offset=-1), network="EfficientNetB0"),
