@@ -46,7 +46,7 @@ venv: .venv/ready-dev  ## make .venv with everything that developing needs
 # --- use ----------------------------------------------------------------------------------------------
 
 demo: .venv/ready-run  ## train the solar-cell classifier (once) and serve it on PORT
-	@$(PY) -m training.demo
+	@$(PY) -m training.examples.solar_cells
 	@echo; echo "Serving on http://localhost:$(PORT) (Ctrl-C ends it). Try:"; \
 	echo "  curl --data-binary @'$${CATSEYE_HOME:-.catseye}/samples/defective-1.png' localhost:$(PORT)/v1/classify"; echo
 	@CATSEYE_DEFAULT_MODEL="$${CATSEYE_DEFAULT_MODEL:-$(DEMO_MODEL)}" $(PY) -m catseye serve --port "$(PORT)"

@@ -17,7 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 from PIL import Image
 
-from models.image import decode
+from models.image.decode import decode
 
 SIZE = (224, 224)
 Decode = Callable[[bytes], object]

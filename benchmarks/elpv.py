@@ -27,10 +27,10 @@ from pathlib import Path
 
 import numpy as np
 
-from models import store
 from models.environment import before_tensorflow
+from models.store import store
 from training.config import TrainSettings, catseye_home
-from training.elpv import CAVEAT, LICENCE, TEST_CELLS, fetch_cells, write_table
+from training.examples.elpv import CAVEAT, LICENCE, TEST_CELLS, fetch_cells, write_table
 
 SEEDS = (11, 23, 37, 53, 71)
 WAYS = ("probe", "mirrors", "tuned", "committee", "distilled")
@@ -64,13 +64,13 @@ def table() -> Path:
 
 def run(data: Path, seed: int, wanted: Sequence[str]) -> Iterator[list[dict[str, object]]]:
     """The rows of one way after the other on one split; ``committee`` comes with ``tuned``."""
-    from training.dataset import Fractions, read_dataset
-    from training.features import VIEWS
-    from training.keep import keep
+    from training.data.dataset import Fractions, read_dataset
+    from training.distill.teacher import answers
+    from training.features.cache import VIEWS
+    from training.pipeline import learn
+    from training.publish.publish import keep
+    from training.publish.trial import trial
     from training.runs import new_run
-    from training.teacher import answers
-    from training.train import learn
-    from training.trial import trial
 
     nothing_held_out = Fractions(validation=0)
     dataset = read_dataset(data, seed=seed, test_size=TEST_CELLS, fractions=nothing_held_out, quiet=True)

@@ -15,8 +15,8 @@ import numpy as np
 from benchmarks.elpv import SEEDS, spread
 from models.environment import before_tensorflow
 from training.config import catseye_home
-from training.demo import SETTINGS, cells_table
-from training.elpv import CAVEAT, LICENCE, TEST_CELLS, fetch_cells
+from training.examples.elpv import CAVEAT, LICENCE, TEST_CELLS, fetch_cells
+from training.examples.solar_cells import SETTINGS, cells_table
 
 
 def main() -> None:
@@ -25,10 +25,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=len(SEEDS), help="how many of the five to run")
     options = parser.parse_args()
     before_tensorflow()
-    from training.dataset import Fractions, read_dataset
-    from training.keep import keep
+    from training.data.dataset import Fractions, read_dataset
+    from training.pipeline import learn
+    from training.publish.publish import keep
     from training.runs import new_run
-    from training.train import learn
 
     data = cells_table(fetch_cells(), catseye_home() / "data" / "solar-cells.csv")
     lines, found = [], []

@@ -21,11 +21,11 @@ from pathlib import Path
 import numpy as np
 
 from models.card import Card, Precision, WeightsProvenance
-from models.classifier import build_classifier, head_arrays
-from models.export import export_openvino, quantize
-from models.heads import write_head
-from models.runtime import Kind, Runtime, open_runtime
-from models.store import KERAS_FILE, StoredModel
+from models.export.head import write_head
+from models.export.openvino import export_openvino, quantize
+from models.network.classifier import build_classifier, head_arrays
+from models.runtime.base import Kind, Runtime, open_runtime
+from models.store.store import KERAS_FILE, StoredModel
 
 SIZE = 224
 

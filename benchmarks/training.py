@@ -24,17 +24,17 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from models.classifier import Classifier, HeadSpec, build_classifier
 from models.environment import before_tensorflow
-from models.freezing import Freeze, apply_freeze
-from models.weights import load_weights
-from training.checkpoint import Checkpoint
-from training.cut import cut_at_embedding, cut_where_training_begins
-from training.dataset import Dataset, labels_of, load_batch, targets_of
-from training.elpv import fetch_cells
-from training.features import cached_rows
-from training.feeding import ActivationSource, Batches
-from training.fit import Schedule, StandardHead, fit
+from models.network.classifier import Classifier, HeadSpec, build_classifier
+from models.network.freezing import Freeze, apply_freeze
+from models.network.pretrained import load_weights
+from training.data.dataset import Dataset, labels_of, load_batch, targets_of
+from training.examples.elpv import fetch_cells
+from training.features.cache import cached_rows
+from training.features.frozen_trunk import cut_at_embedding, cut_where_training_begins
+from training.features.keras_dataset import ActivationSource, Batches
+from training.fit.checkpoint import Checkpoint
+from training.fit.trainer import Schedule, StandardHead, fit
 
 BATCH = 32
 PHASES: dict[Freeze, tuple[str, float]] = {
@@ -54,8 +54,8 @@ class Result:
 
 def cells(count: int) -> Dataset:
     """So many cells, half of them surely defective, split by seed 0."""
-    from training.dataset import read_dataset
-    from training.elpv import write_table
+    from training.data.dataset import read_dataset
+    from training.examples.elpv import write_table
 
     sure = [cell for cell in fetch_cells() if cell.probability in (0.0, 1.0)]
     chosen = [cell for wanted in (0.0, 1.0) for cell in [c for c in sure if c.probability == wanted][: count // 2]]

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any
 import bentoml
 from _bentoml_sdk import Service
 
-from service.drain import Drain
-from service.launch import is_configured
+from service.process.drain import Drain
+from service.process.launcher import is_configured
 from service.settings import get_settings
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ class Fronted(Service[Any]):  # type: ignore[misc]  # BentoML says nothing of it
 @cache
 def web() -> "FastAPI":
     """The application, made once in each worker."""
-    from service.web import create_web
+    from service.application import create_web
 
     made = create_web(settings)
     made.state.drain = drain
@@ -70,10 +70,10 @@ async def mounted(scope: "Scope", receive: "Receive", send: "Send") -> None:
 
 def edged(app: "ASGIApp") -> "ASGIApp":
     """BentoML's application with the edge around it."""
-    from service.edge import Edge
-    from service.listener import stop_listening
-    from service.shortcut import Shortcut
-    from service.turnstile import Turnstile
+    from service.asgi.middleware import Edge
+    from service.fast_path import Shortcut
+    from service.process.sockets import stop_listening
+    from service.routes.turnstile import Turnstile
 
     if settings.cors_origins:  # pages of other origins would not be shown what comes from outside the application
         return Edge(app, settings=settings, drain=drain, web=mounted, last_call=stop_listening)
@@ -95,8 +95,8 @@ class Catseye:
     """Classifies images with every model in the store."""
 
     def __init__(self) -> None:
-        from service.log_lines import write_log_lines
-        from service.opening import opening
+        from service.inference.preload import opening
+        from service.logs import write_log_lines
 
         write_log_lines()
         begun = opening()
@@ -105,13 +105,13 @@ class Catseye:
         making.start()
         from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
-        from service.garbage import Garbage
-        from service.heartbeat import begin_beating
-        from service.laggards import Laggards
-        from service.listener import drop_unread
-        from service.lookout import Lookout
+        from service.asgi.protocol import Laggards
+        from service.inference.store_watcher import Lookout
         from service.metrics import count_worker
-        from service.orphans import leave_with_parent
+        from service.process.garbage import Garbage
+        from service.process.heartbeat import begin_beating
+        from service.process.parent_death import leave_with_parent
+        from service.process.sockets import drop_unread
 
         leave_with_parent(drain)
         count_worker(settings.workers)
@@ -122,7 +122,7 @@ class Catseye:
         web().state.gateway = self._pipeline
         registry = self._pipeline.registry
         self._garbage = Garbage(lambda: registry.changes if settings.runtime == "tensorflow" else 0)
-        self._garbage.begin()  # ``service.worker`` turned it off
+        self._garbage.begin()  # ``service.process.worker`` turned it off
         self._lookout = Lookout(self._look, settings.reload_seconds)
         if settings.reload_seconds:
             self._lookout.begin()
@@ -144,7 +144,7 @@ class Catseye:
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]  # BentoML annotates only the outer one
     def end(self) -> None:
         """Let running work end, then close the models."""
-        from service.log_lines import flush_log_lines
+        from service.logs import flush_log_lines
 
         drain.begin(0)
         self._lookout.end()

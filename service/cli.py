@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from rich.table import Table
 
     from models.errors import CatseyeError
-    from models.store import StoredModel
-    from service.offline import TableFormat
-    from service.plans import Plan
+    from models.store.store import StoredModel
+    from service.inference.execution_plan import Plan
+    from service.offline.classify import TableFormat
+    from service.offline.run_folder import Terms
     from service.settings import Settings
-    from service.shards import Terms
 
 app = typer.Typer(help="Serve classifiers, or run them on files.", add_completion=False, pretty_exceptions_enable=False)
 
@@ -46,13 +46,13 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 3000,
 ) -> None:
     """Serve the store's classifiers over HTTP; settings are environment variables CATSEYE_*."""
-    from service import launch
+    from service.process import launcher
 
-    raise typer.Exit(launch.serve(host, port, read_settings(), meanwhile=_say_if_empty))
+    raise typer.Exit(launcher.serve(host, port, read_settings(), meanwhile=_say_if_empty))
 
 
 def _say_if_empty() -> None:
-    from models.store import list_models
+    from models.store.store import list_models
 
     if not list_models():
         typer.echo(
@@ -78,7 +78,7 @@ def classify(
     shard: Annotated[int, typer.Option(min=1, help="Images in each of the tables that Ray's workers write.")] = 1000,
 ) -> None:
     """Classify image files without a server, going on after bad ones; exit code 1 if there were any."""
-    from service import offline
+    from service.offline import classify as offline
 
     if format not in ("jsonl", "csv"):
         raise BadParameter(f"--format is {format!r}. Use jsonl or csv.")
@@ -91,7 +91,7 @@ def classify(
     stored = offline.find_model(model, version, fast=fast)
     kind: TableFormat = "csv" if format == "csv" else "jsonl"
     if engine == "ray" and output is not None:
-        from service.offline_ray import terms_of
+        from service.offline.ray import terms_of
 
         terms = terms_of(stored, settings, paths, kind=kind, top_k=top_k, shard=shard)
         _classify_on_ray(output, terms, files, stored, settings, workers)
@@ -112,9 +112,9 @@ def classify(
 def _classify_on_ray(
     folder: Path, terms: "Terms", files: list[Path], stored: "StoredModel", settings: "Settings", workers: int | None
 ) -> None:
-    from service import offline_ray, shards
+    from service.offline import ray, run_folder
 
-    with shards.opened(folder, terms, files) as run:
+    with run_folder.opened(folder, terms, files) as run:
         left = sum(shard.images for shard in run.left())
         if run.changed:
             typer.echo(
@@ -126,14 +126,14 @@ def _classify_on_ray(
             typer.echo(f"catseye: {run.images - left} of {run.images} files are done; {left} are left.", err=True)
         with _progress() as progress:
             task = progress.add_task(stored.tag, total=run.images, completed=run.images - left)
-            for images in offline_ray.classify(stored, settings, run, workers):
+            for images in ray.classify(stored, settings, run, workers):
                 progress.advance(task, images)
         bad = run.keep_errors()
         for path, detail in run.first_errors(_SHOWN):
             typer.echo(f"catseye: {path}: {detail}", err=True)
     typer.echo(f"catseye: {run.images - bad} files are classified in {folder}.", err=True)
     if bad:
-        listed = folder / shards.ERRORS_FILE
+        listed = folder / run_folder.ERRORS_FILE
         typer.echo(f"catseye: {bad} of {run.images} files could not be classified; {listed} lists them.", err=True)
         raise typer.Exit(1)
 
@@ -161,21 +161,22 @@ def features(
     ] = None,
 ) -> None:
     """Draw or write what the layers of the network see in images, going on after bad ones."""
-    from service import map_files, offline
+    from service.offline import classify as offline
+    from service.offline import feature_maps
 
     alone = len(paths) == 1 and not paths[0].is_dir()
-    kind = map_files.kind_of(format, output, alone=alone)
+    kind = feature_maps.kind_of(format, output, alone=alone)
     files = offline.find_files(paths)
     stored: StoredModel = offline.find_model(model, version, fast=fast)
-    maps = map_files.Maps(stored, read_settings(), layer or [], channels, kind)
+    maps = feature_maps.Maps(stored, read_settings(), layer or [], channels, kind)
     if alone:
         target = output or Path(f"{files[0].stem}-features.{kind}")
-        map_files.write(target, maps.of(files[0]))
+        feature_maps.write(target, maps.of(files[0]))
         typer.echo(str(target))
         return
     folder = output or Path("features")
     with _progress() as progress:
-        written = map_files.write_all(maps, files, folder)
+        written = feature_maps.write_all(maps, files, folder)
         tried = list(progress.track(written, total=len(files), description=stored.tag))
     typer.echo(str(folder))
     _end_with_bad([(path, error) for path, error in tried if error is not None], len(files), "read")
@@ -202,7 +203,8 @@ def tune(
     from rich.console import Console
     from rich.progress import Progress
 
-    from service import offline, plans, tuning
+    from service.inference import execution_plan, tuning
+    from service.offline import classify as offline
 
     settings = read_settings()
     stored = offline.find_model(model, version, fast=fast)
@@ -211,9 +213,11 @@ def tune(
         task = progress.add_task(f"measuring {stored.tag}", total=len(tried) * tuning.ROUNDS)
         measured = tuning.measure(stored, settings, tried, seconds, lambda: progress.advance(task))
     chosen = tuning.best(measured)
-    plans.keep_plan(stored.card, settings, chosen)
-    path = plans.plan_path(stored.card, settings)
-    title = f"{stored.tag}, {settings.runtime}, {plans.processors()} x {plans.this_machine().processor}"
+    execution_plan.keep_plan(stored.card, settings, chosen)
+    path = execution_plan.plan_path(stored.card, settings)
+    title = (
+        f"{stored.tag}, {settings.runtime}, {execution_plan.processors()} x {execution_plan.this_machine().processor}"
+    )
     console = Console()
     console.print(_table_of(measured, chosen, title))
     if chosen.provisional:
@@ -240,7 +244,7 @@ def _table_of(measured: "list[Plan]", chosen: "Plan", title: str) -> "Table":
 
 
 def _plot(measured: "list[Plan]", chosen: "Plan", title: str, path: Path, *, asked: bool) -> None:
-    from service import plan_chart
+    from service.offline import plan_chart
 
     try:
         plan_chart.draw(measured, chosen, title, path)

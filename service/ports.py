@@ -8,7 +8,7 @@ from fastapi import Request
 from numpy.typing import NDArray
 
 from models.card import Card
-from models.history import History
+from models.store.history import History
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]

@@ -10,7 +10,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from models.errors import BadParameter
 
 if TYPE_CHECKING:
-    from models.image import Limits
+    from models.image.decode import Limits
 
 PREFIX = "CATSEYE_"
 
@@ -118,7 +118,7 @@ class Settings(BaseSettings):
     def limits(self) -> "Limits":
         """The decoder's limits."""
         # Here, since whoever only reads settings (the supervisor, the launcher) needs no decoder.
-        from models.image import Limits
+        from models.image.decode import Limits
 
         return Limits(
             max_bytes=self.max_body_bytes,

@@ -4,6 +4,7 @@ import re
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from pathlib import Path
 
 import pytest
@@ -59,12 +60,23 @@ def test_a_breach_of_the_floors_is_seen(tmp_path: Path, floor: str, line: str) -
     assert "BROKEN" in result.stdout
 
 
-@pytest.mark.parametrize("floor", FLOORS)
-def test_every_module_has_its_mirror(floor: str) -> None:
-    modules = [path for path in (ROOT / floor).rglob("*.py") if path.name != "__init__.py"]
-    mirrors = [ROOT / "tests" / path.relative_to(ROOT).with_name(f"test_{path.name.lstrip('_')}") for path in modules]
-    assert modules
-    assert [str(mirror.relative_to(ROOT)) for mirror in mirrors if not mirror.is_file()] == []
+def product_modules() -> list[Path]:
+    """Every module of the three packages."""
+    return [path for name in FLOORS for path in (ROOT / name).rglob("*.py") if path.name != "__init__.py"]
+
+
+def test_every_package_has_its_tests() -> None:
+    folders = {path.parent.relative_to(ROOT) for path in product_modules()}
+    assert folders
+    assert [str(folder) for folder in sorted(folders) if not list((ROOT / "tests" / folder).glob("test_*.py"))] == []
+
+
+def test_no_folder_holds_more_than_16_modules_and_no_module_more_than_350_lines() -> None:
+    modules = product_modules()
+    folders = Counter(str(path.parent.relative_to(ROOT)) for path in modules)
+    assert {folder: count for folder, count in folders.items() if count > 16} == {}
+    lengths = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in modules}
+    assert {path: length for path, length in lengths.items() if length > 365} == {}
 
 
 @pytest.mark.parametrize("floor", FLOORS)

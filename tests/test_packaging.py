@@ -68,7 +68,7 @@ def test_every_module_that_serving_needs_imports_without_tensorflow(serving: Pat
     assert answer["loaded"] == []
     assert [name for name in answer["failed"] if name.startswith("service")] == []
     assert {name: why for name, why in answer["failed"].items() if not OF_TRAINING.match(why)} == {}
-    light = {"errors", "card", "image", "store", "archive", "runtime", "convolution", "backbones"}
+    light = {"errors", "card", "image.decode", "store.store", "store.archive", "runtime.base", "network.backbones"}
     assert {f"models.{name}" for name in light} & answer["failed"].keys() == set()
 
 

@@ -13,7 +13,7 @@ import pytest
 
 from service.settings import Settings
 from tests.deploy.conftest import Server, fill_store, serving, wait_for
-from tests.images import png
+from tests.support.images import png
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")

@@ -7,13 +7,13 @@ from typing import Annotated
 
 import typer
 
-from models import store
-from models.backbones import list_backbones
 from models.environment import import_tensorflow
 from models.errors import BadParameter, CatseyeError
+from models.network.backbones import list_backbones
+from models.store import store
 from training.config import Depths, Freeze, Int8, Mirror, TrainSettings
-from training.figures import figures_table, show_whole
-from training.progress import console
+from training.report.figures import figures_table, show_whole
+from training.report.progress import console
 
 app = typer.Typer(no_args_is_help=True, help="Train classifiers and look after them.")
 _DEFAULTS = TrainSettings(name="defaults")
@@ -103,9 +103,9 @@ def train(
             allow_unreadable=allow_unreadable,
         )
         import_tensorflow()
-        from training.distribution import workers_here
-        from training.train import assist
-        from training.train import train as run
+        from training.fit.distributed import workers_here
+        from training.pipeline import assist
+        from training.pipeline import train as run
 
         workers = workers_here()
         if workers is not None and not workers.chief:
@@ -181,7 +181,7 @@ def evaluate(
 ) -> None:
     """Measure a stored classifier on labelled images it has not seen."""
     with plain_errors():
-        from training.measuring import measure
+        from training.evaluate.command import measure
 
         measure(store.get(model), data, out, allow_unreadable=allow_unreadable)
 
@@ -193,7 +193,7 @@ def export(
 ) -> None:
     """Write a stored classifier to one file, for another store or `bentoml models import`."""
     with plain_errors():
-        from models.archive import export_archive
+        from models.store.archive import export_archive
 
         console.print(f"Wrote {export_archive(model, path)}", highlight=False)
 
@@ -213,14 +213,14 @@ def import_(
     """Store a classifier from another store, or an existing Keras model."""
     with plain_errors():
         if file.suffix == ".bentomodel":
-            from models.archive import import_archive
+            from models.store.archive import import_archive
 
             stored = import_archive(file)
         else:
             if name is None or labels is None:
                 raise BadParameter("A Keras model needs a name and labels. Give --name and --labels.")
             import_tensorflow()
-            from training.importing import import_keras, read_labels
+            from training.interop.import_keras import import_keras, read_labels
 
             stored = import_keras(file, name, read_labels(labels), backbone)
         console.print(f"Stored {stored.tag}. Serve it with `catseye serve`.", highlight=False)
@@ -247,8 +247,8 @@ def distill(
     """Train a fast student on a stored classifier's answers, and say what that gained."""
     with plain_errors():
         import_tensorflow()
-        from training.distillation import StudentSettings
-        from training.distillation import distill as run
+        from training.distill.command import StudentSettings
+        from training.distill.command import distill as run
 
         student = StudentSettings(
             backbone=backbone,
@@ -291,7 +291,7 @@ def compare(
             seed=seed,
         )
         import_tensorflow()
-        from training.comparison import compare as run
+        from training.examples.compare import compare as run
 
         run(data, settings)
 

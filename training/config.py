@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Literal, get_args
 
 from models.errors import BadParameter
-from training.augmentation import Augmentation
+from training.data.augmentation import Augmentation
 
 Freeze = Literal["auto", "head", "most", "few", "none"]
 Mirror = Literal["none", "horizontal", "all"]
@@ -34,7 +34,7 @@ class TrainSettings:
     mirror: Mirror = "horizontal"
     """Which mirror images are trained on too."""
     augment: str = "none"
-    """How training images are varied at random, in the words of ``training.augmentation``."""
+    """How training images are varied at random, in the words of ``training.data.augmentation``."""
     head_epochs: int = 20
     """At most so many epochs of the head alone, on cached features."""
     epochs: int = 10

@@ -16,7 +16,7 @@ from benchmarks.serving.model import stored_model
 from benchmarks.serving.photographs import write_photographs
 from benchmarks.serving.run import Run, Shape, read_chosen, say, write_chosen
 from benchmarks.serving.servers import ROOT
-from service.plans import this_machine
+from service.inference.execution_plan import this_machine
 
 
 def machine_name() -> str:

@@ -16,9 +16,9 @@ from typing import Any
 
 from benchmarks.serving.load import Outcome
 from models.card import read_card
-from models.image import decode
-from models.runtime import open_runtime
-from models.store import StoredModel
+from models.image.decode import decode
+from models.runtime.base import open_runtime
+from models.store.store import StoredModel
 
 
 class Limit:

@@ -6,10 +6,10 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.runtime import make_model
-from models import store
-from models.classifier import head_arrays, load_classifier
-from models.heads import write_head
-from models.store import StoredModel
+from models.export.head import write_head
+from models.network.classifier import head_arrays, load_classifier
+from models.store import store
+from models.store.store import StoredModel
 
 BACKBONE = "mobilenet_v2"
 

@@ -22,7 +22,7 @@ from benchmarks.serving.load import Load, check_wrk, closed
 from benchmarks.serving.model import BACKBONE, stored_model
 from benchmarks.serving.photographs import write_photographs
 from benchmarks.serving.servers import ROOT, Server, start
-from service.plans import this_machine
+from service.inference.execution_plan import this_machine
 
 STAGES = {
     "receive": "receive: the body, from the socket to one piece",

@@ -17,7 +17,7 @@ from benchmarks.serving.load import Load, closed, paced
 from benchmarks.serving.photographs import as_multipart
 from benchmarks.serving.rows import LIMIT, LONE, Row
 from benchmarks.serving.servers import ROOT, Server, start
-from models.store import StoredModel
+from models.store.store import StoredModel
 
 SMALL, LARGE = "640x480", "12MP"
 MANY = 16

@@ -14,7 +14,7 @@ from typing import Self
 
 import psutil
 
-from service.launch import check_free
+from service.process.launcher import check_free
 
 START_SECONDS = 180.0
 ROOT = Path(__file__).parents[2]

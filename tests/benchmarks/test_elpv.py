@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from benchmarks import elpv
-from models import store
-from tests.models.cards import small_card
+from models.store import store
+from tests.support.cards import small_card
 
 
 def test_unsure_cells_in_three_scorings():

@@ -11,7 +11,7 @@ import psutil
 from tests.chaos.processes import port_of, whole, workers
 from tests.chaos.row import Row
 from tests.chaos.traffic import Traffic, request, until
-from tests.e2e.live import Live
+from tests.support.servers import Live
 
 
 def connect(port: int, receive: int | None = None) -> socket.socket:

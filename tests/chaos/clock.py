@@ -11,7 +11,7 @@ from tests.chaos.row import Row
 from tests.chaos.stores import version
 from tests.chaos.traffic import Traffic, until
 from tests.e2e.conftest import make_model
-from tests.e2e.live import Live
+from tests.support.servers import Live
 
 LIBRARIES = tuple(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 DAY = 86_400

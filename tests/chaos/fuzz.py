@@ -13,9 +13,9 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 from hypothesis import strategies as st
 
 from models.errors import CatseyeError
-from models.image import Limits, decode
-from tests import hostile
+from models.image.decode import Limits, decode
 from tests.models.test_hostile import INSIDES, MARKS, WHOLE
+from tests.support import hostile
 
 LIMITS = Limits(max_pixels=200_000, max_frames=50)
 CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=6)), max_size=6)

@@ -6,7 +6,7 @@ import atheris
 
 with atheris.instrument_imports(include=["models"]):
     from models.errors import CatseyeError
-    from models.image import Limits, decode
+    from models.image.decode import Limits, decode
 
 LIMITS = Limits(max_pixels=200_000, max_frames=50)
 

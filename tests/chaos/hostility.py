@@ -14,8 +14,8 @@ from pathlib import Path
 from tests.chaos.processes import port_of, whole
 from tests.chaos.row import Row
 from tests.chaos.traffic import read_reply, until
-from tests.e2e.live import ROOT, Live
 from tests.models.test_hostile import MOST_MEMORY_KB, WHOLE
+from tests.support.servers import ROOT, Live
 
 ROUTES = (
     "/v1/classify", "/v1/feature-maps", "/v1/explain", "/v1/embed", "/v1/convolve", "/v1/models", "/v1/models/steady",
@@ -39,7 +39,7 @@ MOST_SECONDS = 30
 def corpus() -> Row:
     """Every hostile file of the tests, in a process of its own."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.hostile"], cwd=ROOT, capture_output=True, text=True, timeout=600
+        [sys.executable, "-m", "tests.support.hostile"], cwd=ROOT, capture_output=True, text=True, timeout=600
     )
     report = json.loads(done.stdout)
     lost = sum(isinstance(outcome, str) for outcome in report["outcomes"].values())

@@ -10,16 +10,16 @@ import numpy as np
 import orjson
 
 from models.errors import BadParameter
-from models.runtime import Kind, open_runtime
-from models.store import StoredModel
-from service.batching import Batcher, Outputs
+from models.runtime.base import Kind, open_runtime
+from models.store.store import StoredModel
+from service.inference.batcher import Batcher, Outputs
 from service.ports import Pixels
 from tests.chaos.processes import port_of, whole
 from tests.chaos.row import Row
 from tests.chaos.traffic import read_reply, request, until
 from tests.e2e.conftest import make_model
-from tests.e2e.live import Live
-from tests.images import jpeg
+from tests.support.images import jpeg
+from tests.support.servers import Live
 
 
 def sums(images: Pixels, outputs: Sequence[str]) -> Outputs:

@@ -11,7 +11,7 @@ from tests.chaos.arrivals import Load, offered, peak
 from tests.chaos.processes import port_of
 from tests.chaos.row import Row
 from tests.chaos.traffic import request
-from tests.e2e.live import Live
+from tests.support.servers import Live
 
 
 def overload(live: Live, body: bytes, *, queue: int, seconds: float, spells: int = 4) -> list[Row]:

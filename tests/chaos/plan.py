@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 
-from models import store
+from models.store import store
 from tests.chaos import clients, clock, hostility, isolation, learning, overload, processes, stores
 from tests.chaos.row import Row, surely
-from tests.e2e import live as server
 from tests.e2e.conftest import make_model
-from tests.images import jpeg
+from tests.support import servers as server
+from tests.support.images import jpeg
 
 MODEL = "steady"
 HEAVY = "heavy"

@@ -11,7 +11,7 @@ import psutil
 
 from tests.chaos.row import Row
 from tests.chaos.traffic import Sent, Traffic, until
-from tests.e2e.live import Live
+from tests.support.servers import Live
 
 
 def workers(live: Live) -> list[psutil.Process]:
@@ -23,7 +23,7 @@ def workers(live: Live) -> list[psutil.Process]:
 def _is_worker(process: psutil.Process) -> bool:
     try:
         words = " ".join(process.cmdline())
-        return "service.worker" in words or "_bentoml_impl.worker.service" in words
+        return "service.process.worker" in words or "_bentoml_impl.worker.service" in words
     except psutil.Error:
         return False
 

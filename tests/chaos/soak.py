@@ -11,15 +11,15 @@ from pathlib import Path
 from statistics import fmean, quantiles
 
 import tests.conftest as own  # first: a store and a scratch folder of our own
-from models import store
 from models.card import Card
+from models.store import store
 from tests.chaos.plan import MODEL, serving
 from tests.chaos.processes import port_of, workers
 from tests.chaos.row import Row, show
 from tests.chaos.traffic import Traffic
-from tests.e2e import live as server
 from tests.e2e.conftest import make_model
-from tests.images import jpeg, png
+from tests.support import servers as server
+from tests.support.images import jpeg, png
 
 WARM_SHARE = 0.25
 """This share of the time is for warming up: caches fill, and the first versions come and go."""

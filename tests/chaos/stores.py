@@ -7,12 +7,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from models import store
+from models.store import store
 from tests.chaos.processes import outcome, port_of, whole, workers
 from tests.chaos.row import Row
 from tests.chaos.traffic import Traffic, until
 from tests.e2e.conftest import make_model
-from tests.e2e.live import ROOT, Live
+from tests.support.servers import ROOT, Live
 
 LOOKS = 1.5
 """Seconds in which a server that looks at the store every quarter of one has looked at it several times."""

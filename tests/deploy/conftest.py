@@ -15,9 +15,9 @@ from typing import TypeVar
 import httpx
 import pytest
 
-from models import store
 from models.card import Reference
-from tests.models.networks import stored
+from models.store import store
+from tests.support.networks import stored
 
 ROOT = Path(__file__).parents[2]
 T = TypeVar("T")

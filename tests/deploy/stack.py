@@ -11,7 +11,7 @@ from pathlib import Path
 import httpx
 
 from tests.deploy.conftest import ROOT, free_port, wait_for
-from tests.images import png
+from tests.support.images import png
 
 
 def docker(*arguments: str) -> str:

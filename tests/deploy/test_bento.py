@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from tests.deploy.conftest import ROOT, fill_store, free_port, wait_for
-from tests.images import png
+from tests.support.images import png
 
 
 def test_the_packages_are_those_of_the_serve_extra() -> None:
@@ -29,7 +29,7 @@ def test_a_bento_is_built_and_serves(tmp_path: Path) -> None:
     assert built.returncode == 0, built.stderr
     bento = tmp_path / "home" / "bentos" / "catseye" / "test"
     files = {str(path.relative_to(bento / "src")) for path in (bento / "src").rglob("*.py")}
-    assert {"service/app.py", "models/store.py"} <= files
+    assert {"service/app.py", "models/store/store.py"} <= files
     assert not [name for name in files if name.startswith(("training", "tests", "."))]
     port = free_port()
     command = [sys.executable, "-m", "bentoml", "serve", "catseye:test", "--host", "127.0.0.1", "--port", str(port)]

@@ -17,7 +17,7 @@ import pytest
 from tests.deploy.conftest import ROOT, wait_for
 from tests.deploy.stack import Stack, composed, docker
 from tests.deploy.test_prometheus import load, panel_queries, query, shows
-from tests.images import png
+from tests.support.images import png
 
 pytestmark = pytest.mark.docker
 STARTED = ("bootstrap", "service", "prometheus")
@@ -108,7 +108,7 @@ def test_a_worker_killed_in_its_container_is_replaced_there_and_counted(stack: S
     container = stack.container("service")
     since = docker("inspect", "-f", "{{.State.StartedAt}}", container)
     processes = docker("top", container, "-eo", "pid,args").splitlines()
-    worker = next(line.split()[0] for line in processes if "service.worker" in line)
+    worker = next(line.split()[0] for line in processes if "service.process.worker" in line)
     os.kill(int(worker), signal.SIGKILL)
     replaced = "catseye_worker_restarts_total 1.0"
     wait_for("another worker", lambda: replaced in httpx.get(f"{stack.service}/metrics", timeout=5).text, 60)

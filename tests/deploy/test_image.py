@@ -15,8 +15,8 @@ import pytest
 from packaging.utils import canonicalize_name
 
 from deploy import locks
-from models import store
-from models.archive import export_archive
+from models.store import store
+from models.store.archive import export_archive
 from tests.deploy.conftest import ROOT, fill_store
 from tests.deploy.stack import composed, docker
 from tests.deploy.test_kubernetes import pod

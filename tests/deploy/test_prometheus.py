@@ -13,7 +13,7 @@ import pytest
 import yaml
 
 from tests.deploy.conftest import ROOT, Server, free_port, wait_for
-from tests.images import png
+from tests.support.images import png
 
 DEPLOY = ROOT / "deploy"
 DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))

@@ -13,7 +13,7 @@ import httpx
 import pytest
 
 from tests.deploy.conftest import fill_store, free_port, serving, wait_for
-from tests.images import png
+from tests.support.images import png
 
 pytestmark = pytest.mark.long
 

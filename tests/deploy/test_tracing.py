@@ -12,7 +12,7 @@ import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
 from tests.deploy.conftest import fill_store, serving, wait_for
-from tests.images import png
+from tests.support.images import png
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GIVEN = {"traceparent": f"00-{TRACE}-{PARENT}-01"}

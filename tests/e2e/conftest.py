@@ -12,15 +12,15 @@ import pytest
 from numpy.typing import NDArray
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
-from models import store
 from models.card import Card, DataFingerprint, Metrics, Reference, Split, WeightsProvenance
-from models.classifier import Classifier, HeadSpec, build_classifier, head_arrays
-from models.export import export_openvino
-from models.history import HISTORY_FILE, History, Phase
-from models.store import StoredModel
-from tests.e2e import live as server
-from tests.e2e.browser import ARGUMENTS, PATIENCE_MS
-from tests.images import photograph
+from models.export.openvino import export_openvino
+from models.network.classifier import Classifier, HeadSpec, build_classifier, head_arrays
+from models.store import store
+from models.store.history import HISTORY_FILE, History, Phase
+from models.store.store import StoredModel
+from tests.support import servers as server
+from tests.support.browser import ARGUMENTS, PATIENCE_MS
+from tests.support.images import photograph
 
 Floats = NDArray[np.float32]
 LABELS = ("Käfer", "강아지", "cat", "dog")

@@ -14,8 +14,8 @@ from PIL import Image
 from playwright.sync_api import Page, expect, sync_playwright
 from sklearn.datasets import load_sample_image
 
-from tests.e2e.browser import ARGUMENTS, PATIENCE_MS
-from tests.images import TEXT, encode
+from tests.support.browser import ARGUMENTS, PATIENCE_MS
+from tests.support.images import TEXT, encode
 
 FOLDER = Path(__file__).parents[2] / "docs" / "images"
 SIZES = {1440: 1000, 390: 844}

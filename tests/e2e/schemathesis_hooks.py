@@ -5,8 +5,8 @@ import json
 import schemathesis
 from hypothesis import strategies
 
-from service.examples import INFERENCE
-from tests.images import every_format
+from service.routes.openapi import INFERENCE
+from tests.support.images import every_format
 
 PICTURES = strategies.sampled_from(list(every_format(24, 32).values()))
 

@@ -10,8 +10,8 @@ import httpx
 import pytest
 from PIL import Image
 
-from tests.e2e import live as server
-from tests.images import jpeg
+from tests.support import servers as server
+from tests.support.images import jpeg
 
 KEY, OTHER = "correct horse", "battery staple"
 PHOTOGRAPH = jpeg(80, 80, seed=1)

@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from tests.images import bomb, jpeg, png, truncated
+from tests.support.images import bomb, jpeg, png, truncated
 
 PHOTOGRAPH = jpeg(90, 120, seed=5)
 

@@ -14,9 +14,9 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.examples import ANSWERS, INFERENCE
-from tests.e2e import live as server
-from tests.images import jpeg, png
+from service.routes.openapi import ANSWERS, INFERENCE
+from tests.support import servers as server
+from tests.support.images import jpeg, png
 
 CONFIG = Path(__file__).with_name("schemathesis.toml")
 REQUESTS = 10_000

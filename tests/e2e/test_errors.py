@@ -7,9 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.e2e import live as server
 from tests.e2e.test_admission import heavy
-from tests.images import TEXT, bomb, jpeg
+from tests.support import servers as server
+from tests.support.images import TEXT, bomb, jpeg
 
 KEY = "open sesame"
 PHOTOGRAPH = jpeg(60, 80, seed=1)

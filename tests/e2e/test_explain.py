@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from models import store
-from models.classifier import head_arrays
-from models.export import export_openvino
-from models.heads import write_head
-from tests.e2e import live as server
-from tests.images import jpeg
-from tests.models.cards import small_card
-from tests.models.networks import network
+from models.export.head import write_head
+from models.export.openvino import export_openvino
+from models.network.classifier import head_arrays
+from models.store import store
+from tests.support import servers as server
+from tests.support.cards import small_card
+from tests.support.images import jpeg
+from tests.support.networks import network
 
 PHOTOGRAPH = jpeg(90, 120, seed=5)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.images import png
+from tests.support.images import png
 
 GUIDE = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", GUIDE, re.S | re.M)

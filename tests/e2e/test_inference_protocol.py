@@ -9,8 +9,8 @@ import pytest
 import tritonclient.http as triton
 from tritonclient.utils import InferenceServerException
 
-from models import image as images
-from tests.images import jpeg, png
+from models.image import decode as images
+from tests.support.images import jpeg, png
 
 FILES = [jpeg(60, 80, seed=1), png(64, 48, seed=2), jpeg(120, 90, seed=3)]
 

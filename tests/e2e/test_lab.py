@@ -6,7 +6,7 @@ import itertools
 import numpy as np
 import pytest
 
-from tests.images import png
+from tests.support.images import png
 
 KERNEL = [[0, 0, 1], [-1, 1, -1], [1, -1, 0]]
 AS_PRINTED = [

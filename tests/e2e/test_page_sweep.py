@@ -8,12 +8,12 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Page, expect
 
-from models import store
-from models.backbones import list_backbones
-from tests.e2e import live as server
-from tests.e2e.browser import PHOTOGRAPH, choose, pixels
+from models.network.backbones import list_backbones
+from models.store import store
 from tests.e2e.conftest import make_model
 from tests.e2e.test_versions import until
+from tests.support import servers as server
+from tests.support.browser import PHOTOGRAPH, choose, pixels
 
 pytestmark = pytest.mark.sweep
 

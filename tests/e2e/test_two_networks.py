@@ -10,11 +10,11 @@ import keras
 import numpy as np
 import pytest
 
-from models.downloads import dogs_file
-from models.image import decode
-from tests.e2e import live as server
+from models.image.decode import decode
+from models.network.downloads import dogs_file
 from tests.e2e.conftest import make_model
-from tests.images import png
+from tests.support import servers as server
+from tests.support.images import png
 
 pytestmark = pytest.mark.long
 

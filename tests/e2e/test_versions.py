@@ -5,10 +5,10 @@ import time
 
 import pytest
 
-from models import store
-from tests.e2e import live as server
+from models.store import store
 from tests.e2e.conftest import make_model as make
-from tests.images import jpeg
+from tests.support import servers as server
+from tests.support.images import jpeg
 
 PHOTOGRAPH = jpeg(80, 80, seed=1)
 

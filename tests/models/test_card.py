@@ -8,7 +8,7 @@ from pydantic import ValidationError
 
 from models.card import CARD_SCHEMA, Card, read_card
 from models.errors import StoreError
-from tests.models.cards import small_card
+from tests.support.cards import small_card
 
 
 def test_a_card_survives_json(tmp_path: Path) -> None:

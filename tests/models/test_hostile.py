@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from models.errors import CatseyeError
-from models.image import Limits, decode
-from tests import bombs, hostile, images
+from models.image.decode import Limits, decode
+from tests.support import bombs, hostile, images
 
 HANG = 240
 """Seconds after which something has certainly hung; the corpus takes about ten."""
@@ -54,7 +54,7 @@ def _answer(data: bytes) -> None:
 def run() -> dict[str, Any]:
     """What a process of its own made of the whole corpus."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.hostile"], capture_output=True, text=True, timeout=HANG, check=False
+        [sys.executable, "-m", "tests.support.hostile"], capture_output=True, text=True, timeout=HANG, check=False
     )
     assert done.returncode == 0, done.stderr
     report: dict[str, Any] = json.loads(done.stdout)

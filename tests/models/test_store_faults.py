@@ -6,8 +6,8 @@ import sys
 import threading
 from pathlib import Path
 
-from models import store
-from tests.models.cards import ROOT, run_on, small_card, writer
+from models.store import store
+from tests.support.cards import ROOT, run_on, small_card, writer
 
 
 def test_threads_saving_at_once(home: Path) -> None:

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 import catseye
-from tests.images import jpeg
-from tests.models.networks import stored
+from tests.support.images import jpeg
+from tests.support.networks import stored
 
 ROOT = Path(__file__).parents[2]
 
@@ -100,7 +100,8 @@ def test_a_bad_setting_stops_the_command_and_is_named(photographs, capsys, monke
 
 
 def test_the_commands_need_no_tensorflow():
-    code = "import sys, service.cli, service.offline, service.launch; print(*{'tensorflow', 'keras'} & {*sys.modules})"
+    code = "import service.cli, service.offline.classify, service.process.launcher, sys; "
+    code += "print(*{'tensorflow', 'keras'} & {*sys.modules})"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (0, "\n"), ended.stderr
 

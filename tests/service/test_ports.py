@@ -2,7 +2,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from service.pipeline import Pipeline
+from service.inference.pipeline import Pipeline
 from service.ports import Gateway, gateway_of
 
 

@@ -37,7 +37,9 @@ def test_each_model_is_a_whole_line_however_narrow_the_screen(monkeypatch, colum
     tags = ["solar-cells-of-the-whole-northern-roof:20261125t220953-841dd9761", "pets:20261125t220953-0"]
     card = SimpleNamespace(backbone="mobilenet_v2", labels=("a", "b"), created=datetime(2026, 11, 25, tzinfo=UTC))
     card.metrics = SimpleNamespace(accuracy=0.5, accuracy_low=0.25, accuracy_high=0.75)
-    monkeypatch.setattr("models.store.list_models", lambda name: [SimpleNamespace(tag=tag, card=card) for tag in tags])
+    monkeypatch.setattr(
+        "models.store.store.list_models", lambda name: [SimpleNamespace(tag=tag, card=card) for tag in tags]
+    )
     result = CliRunner(env={"COLUMNS": columns}).invoke(app, ["models"])
     lines = [line.split() for line in result.output.splitlines() if "2026" in line]
     rest = ["mobilenet_v2", "2", "50.0%", "25.0%", "to", "75.0%", "2026-11-25", "00:00"]

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from models import store
-from tests.training.shapes import CIRCLE, SQUARE, shapes_folder
-from training.checkpoint import Checkpoint
+from models.store import store
+from tests.support.shapes import CIRCLE, SQUARE, shapes_folder
+from training.fit.checkpoint import Checkpoint
 
 pytestmark = pytest.mark.long
 
@@ -27,7 +27,7 @@ ARGUMENTS = ("--backbone", "cnn", "--weights", "none", "--size", "32", "--int8",
 LENGTH = ("--head-epochs", str(EPOCHS), "--epochs", str(EPOCHS), "--patience", str(EPOCHS))
 
 _processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["training.train", "training.cli"])
+_processes.set_forkserver_preload(["training.pipeline", "training.cli"])
 
 
 def _command(home: Path, arguments: tuple[str, ...], output: Connection, largest: int | None) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from models.image import decode
+from models.image.decode import decode
 
 SIZE = (224, 224)
 FOLDER = Path(os.environ.get("PEER_MODEL", "."))

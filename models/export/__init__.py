@@ -1,0 +1,1 @@
+"""Keras to the files that serving runs."""

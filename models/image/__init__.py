@@ -1,0 +1,1 @@
+"""Image files to pixels: file types, headers, decoding, color."""

@@ -1,0 +1,1 @@
+"""The networks: pretrained backbones, the classifier on top, weights, freezing."""

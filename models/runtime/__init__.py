@@ -1,0 +1,1 @@
+"""Runs a stored classifier: OpenVINO by default, TensorFlow on request."""

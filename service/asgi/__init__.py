@@ -1,0 +1,1 @@
+"""ASGI middleware and protocol: limits, errors, deadlines, slow clients."""

@@ -1,0 +1,1 @@
+"""From image bytes to answers: queue, batching, models, plans. Knows no HTTP."""

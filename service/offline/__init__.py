@@ -1,0 +1,1 @@
+"""Classify files without a server."""

@@ -1,0 +1,1 @@
+"""Feature maps and heat maps as pictures."""

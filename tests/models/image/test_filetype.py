@@ -1,0 +1,13 @@
+import pytest
+
+from models.image.filetype import name_stranger
+
+
+@pytest.mark.parametrize(
+    ("data", "word"),
+    [(b"hello world, this is text", "text"), (b"%PDF-1.7 ...", "PDF"), (b"", "empty")],
+)
+def test_what_is_no_image_is_named(data, word):
+    sentence = name_stranger(data)
+    assert word.lower() in sentence.lower()
+    assert "Send" in sentence

@@ -1,0 +1,105 @@
+import keras
+import numpy as np
+import pytest
+
+from models.network.classifier import build_classifier
+from models.network.freezing import apply_freeze
+from training.fit.optimizer import ByLayer, optimizer, rates_by_depth
+
+TARGETS = np.eye(2, dtype=np.float32)[[0, 1, 1, 0]]
+
+
+def shares(classifier, decay):
+    """Every weight's share of the rate, by depth alone."""
+    if decay == 1:
+        return {}
+    rates, layers = rates_by_depth(classifier, decay), classifier.backbone_layers()
+    return {layer.name: (np.float32(rates[layer.name]),) * len(layer.trainable_weights) for layer in layers}
+
+
+def moves(decay, steps=3):
+    """Layer -> how far its kernel moved under a few steps of the same gradients."""
+    classifier = build_classifier("cnn", 2, input_size=32)
+    apply_freeze(classifier, "none")
+    model = classifier.model
+    kernels = {layer.name: layer.kernel for layer in model.layers if hasattr(layer, "kernel")}
+    before = {name: kernel.numpy() for name, kernel in kernels.items()}
+    model.compile(
+        optimizer(model, 1e-3, shares(classifier, decay)), keras.losses.CategoricalCrossentropy(from_logits=True)
+    )
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
+    for _ in range(steps):
+        model.train_on_batch(images, TARGETS)
+    return {name: float(np.abs(kernel.numpy() - before[name]).max()) for name, kernel in kernels.items()}
+
+
+def test_shares_fall_a_stage_at_a_time_down_to_the_pixels():
+    classifier = build_classifier("mobilenet_v2", 2, input_size=32)
+    rates = rates_by_depth(classifier, 0.5)
+    assert rates["out_relu"] == rates["block_16_project"] == 0.5
+    assert rates["block_15_add"] == 0.25
+    assert rates["Conv1"] == 0.5 ** len(classifier.taps)
+    ordered = [rates[layer.name] for layer in classifier.backbone_layers()]
+    assert ordered == sorted(ordered)
+    assert "logits" not in rates
+
+
+def test_deeper_layers_move_less():
+    """Adam's first steps are as long as the learning rate, whatever the gradient: so moves show the rates."""
+    even, falling = moves(1.0), moves(0.5)
+    classifier = build_classifier("cnn", 2, input_size=32)
+    rates = rates_by_depth(classifier, 0.5)
+    assert len(set(rates.values())) > 2
+    for name, moved in falling.items():
+        share = rates.get(name, 1.0)
+        assert moved / even[name] == pytest.approx(share, rel=0.1)
+
+
+def remembered(clip_norm, decay):
+    """Norm of what Adam keeps of one gradient that is far too long: a tenth of it, all variables together."""
+    classifier = build_classifier("cnn", 2, input_size=32)
+    apply_freeze(classifier, "none")
+    model = classifier.model
+    adam = optimizer(model, 1e-3, shares(classifier, decay), clip_norm=clip_norm)
+    model.compile(adam, keras.losses.CategoricalCrossentropy(from_logits=True))
+    images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
+    model.train_on_batch(images, TARGETS, sample_weight=np.full(4, 1e6, np.float32))
+    kept = [variable.numpy() for variable in adam.variables if "momentum" in variable.path]
+    assert len(kept) == len(model.trainable_variables)
+    return float(np.sqrt(sum(np.square(some).sum() for some in kept)))
+
+
+@pytest.mark.parametrize("decay", [1.0, 0.9])
+def test_a_gradient_that_is_far_too_long_is_shortened(decay):
+    assert remembered(1.0, decay) == pytest.approx(0.1, rel=1e-3)
+    assert remembered(0.0, decay) > 100
+
+
+def test_replicas_share_the_norm_that_a_gradient_may_have():
+    model = build_classifier("cnn", 2, input_size=32).model
+    assert optimizer(model, 1e-3, {}, clip_norm=1.0, replicas=4).global_clipnorm == 0.25
+    assert optimizer(model, 1e-3, {}, clip_norm=0.0).global_clipnorm is None
+
+
+def test_one_output_may_have_a_rate_of_its_own():
+    classifier = build_classifier("cnn", 2, input_size=32)
+    model = classifier.model
+    layer = next(layer for layer in classifier.backbone_layers() if layer.trainable_weights)
+    before = layer.kernel.numpy()
+    of_outputs = np.ones(before.shape[-1], np.float32)
+    of_outputs[:2] = 0, 0.25
+    model.compile(
+        optimizer(model, 1e-3, {layer.name: (of_outputs, np.float32(1))}),
+        keras.losses.CategoricalCrossentropy(from_logits=True),
+    )
+    assert type(model.optimizer) is ByLayer
+    model.train_on_batch(np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8), TARGETS)
+    moved = np.abs(layer.kernel.numpy() - before).max(tuple(range(before.ndim - 1)))
+    assert moved[0] == 0
+    assert moved[1] == pytest.approx(0.25e-3, rel=0.01)
+    assert moved[2:].max() == pytest.approx(1e-3, rel=0.01)
+
+
+def test_without_shares_it_is_adam_itself():
+    model = build_classifier("cnn", 2, input_size=32).model
+    assert type(optimizer(model, 1e-3, {})) is keras.optimizers.Adam

@@ -1,0 +1,1 @@
+"""Labelled images: layouts, tables, validation, splits, loading, augmentation."""

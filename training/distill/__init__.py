@@ -1,0 +1,1 @@
+"""Train a fast student on a stored classifier's answers."""

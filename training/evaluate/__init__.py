@@ -1,0 +1,1 @@
+"""Metrics and calibration on held-out images."""

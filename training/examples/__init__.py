@@ -1,0 +1,1 @@
+"""Complete examples: solar cells, and the lecture's comparison of methods."""

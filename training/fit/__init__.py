@@ -1,0 +1,1 @@
+"""The two training phases, their optimizer, checkpoints and devices."""

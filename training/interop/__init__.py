@@ -1,0 +1,1 @@
+"""Import classifiers that were trained elsewhere."""

@@ -1,0 +1,1 @@
+"""The end of a run: export, measure, choose a precision, store."""

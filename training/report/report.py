@@ -1,0 +1,214 @@
+"""What a run leaves to look at: plots, tables and one self-contained ``report.html``.
+
+The page needs no script and no network: its pictures stand inside it, and its content policy forbids the rest.
+"""
+
+import csv
+import errno
+import io
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import jinja2
+import numpy as np
+from numpy.typing import NDArray
+
+from models.card import Card
+from models.errors import StoreError
+from models.files import write_whole
+from training.data.dataset import Dataset, Sample, labels_of
+from training.data.layouts import SPLITS, normal
+from training.evaluate.calibration import losses, probabilities, reliability
+from training.evaluate.metrics import as_percent, class_table, most_confused, roc_auc, summary, worst
+from training.report import pictures, plots
+from training.report.fonts import lettering
+
+Floats = NDArray[np.floating]
+Activation = Callable[[Sample, int], NDArray[np.floating] | None]
+"""The class activation map (h, w) of an image for a label index; None where the network has none."""
+
+REPORT_FILE, PLOTS_FOLDER = "report.html", "plots"
+_MOST_SKIPPED, _MOST_CELLS = 200, 20
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """Everything that is told of a model; figures of held-out images where there are any."""
+
+    card: Card
+    dataset: Dataset
+    samples: Sequence[Sample] = ()
+    """The held-out images."""
+    logits: Floats
+    """Their outputs ``(samples, classes)``, before the temperature."""
+    phases: Sequence[plots.Phase] = ()
+    notes: Sequence[str] = ()
+    """Sentences about decisions of the run, such as the freeze strategy and why."""
+    preview: bytes | None = None
+    """A PNG of augmented training images."""
+    activation: Activation | None = None
+    worst_images: int = 12
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shown:
+    """One of the worst images, with its pictures as ``data:`` addresses."""
+
+    name: str
+    true: str
+    predicted: str
+    probability: float
+    probability_of_true: float
+    image: str
+    maps: tuple[tuple[str, str], ...]
+    """(label, picture) of the class activation, the predicted label first."""
+
+
+def write_report(folder: Path, report: Report) -> Path:
+    """Fill ``folder`` with ``report.html``, ``plots/*.png`` and the tables as CSV; the path of the page.
+
+    Each file is written whole or not at all. Raises ``StoreError`` where the disk is full.
+    """
+    drawn = _draw(report)
+    files: dict[str, bytes] = {f"{PLOTS_FOLDER}/{name}.png": data for name, data in drawn.items()}
+    files["history.csv"] = _history(report.phases)
+    if len(report.samples):
+        files |= {"predictions.csv": _predictions(report), "classes.csv": _classes(report)}
+    files[REPORT_FILE] = render(report, drawn).encode()
+    try:
+        for name, data in files.items():
+            write_whole(folder / name, data)
+    except OSError as error:
+        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
+        raise StoreError(
+            f"The report cannot be written to {folder}: {reason}. Free some space, then go on with --resume."
+        ) from error
+    return folder / REPORT_FILE
+
+
+def render(report: Report, drawn: dict[str, bytes]) -> str:
+    """The page, with ``drawn`` plots (name -> PNG) inside it."""
+    card, labels = report.card, report.card.labels
+    held = len(report.samples) > 0 and card.metrics is not None
+    letters = lettering(labels)
+    return _environment().get_template("report.html.j2").render(
+        card=card,
+        dataset=report.dataset,
+        metrics=card.metrics if held else None,
+        summary=summary(card.metrics) if held and card.metrics else None,
+        auc=roc_auc(report.logits, labels_of(report.samples)) if held else None,
+        plots={name: pictures.data_uri(data, "image/png") for name, data in drawn.items()},
+        parts=_parts(report.dataset),
+        rows=class_table(report.logits, labels_of(report.samples), labels) if held else [],
+        confused=most_confused(card.metrics, labels) if held and card.metrics else [],
+        cells=held and len(labels) <= _MOST_CELLS,
+        worst=_worst(report) if held else [],
+        notes=report.notes,
+        numbers=dict(zip(labels, letters.names, strict=True)) if letters.numbered else {},
+        skipped=report.dataset.skipped[:_MOST_SKIPPED],
+        settings=sorted(card.settings.items()),
+    )  # fmt: skip
+
+
+def _draw(report: Report) -> dict[str, bytes]:
+    """Name -> PNG of the plots that there are figures for."""
+    drawn: dict[str, bytes] = {}
+    if any(phase.history for phase in report.phases):
+        drawn["learning_curves"] = plots.learning_curves(report.phases)
+    if report.preview is not None:
+        drawn["augmentation"] = report.preview
+    metrics, temperature = report.card.metrics, report.card.temperature
+    if metrics is not None and len(report.samples):
+        targets = labels_of(report.samples)
+        drawn["confusion"] = plots.confusion(np.array(metrics.confusion), report.card.labels)
+        drawn["classes"] = plots.class_bars(class_table(report.logits, targets, report.card.labels))
+        before, after = (reliability(report.logits, targets, t) for t in (1.0, temperature))
+        drawn["reliability"] = plots.reliability_diagram(before, after, temperature)
+    return drawn
+
+
+def _worst(report: Report) -> list[Shown]:
+    indices = worst(report.logits, labels_of(report.samples), report.card.temperature, report.worst_images)
+    predicted = probabilities(report.logits[indices], report.card.temperature)
+    return [
+        shown
+        for i, row in zip(indices, predicted, strict=True)
+        if (shown := _shown(report, report.samples[i], row)) is not None
+    ]
+
+
+def _shown(report: Report, sample: Sample, predicted: NDArray[np.float64]) -> Shown | None:
+    labels, top = report.card.labels, int(predicted.argmax())
+    try:
+        image = pictures.picture(sample.path.read_bytes())
+    except OSError:
+        return None
+    # Of two labels, one map is the other's negative.
+    asked = (top,) if top == sample.label or len(labels) == 2 else (top, sample.label)
+    found = [(label, report.activation(sample, label)) for label in asked] if report.activation else []
+    maps = [(label, m) for label, m in found if m is not None]
+    limit = max((pictures.full_colour(m) for _, m in maps), default=None)
+    return Shown(
+        name=normal(sample.path.name),
+        true=labels[sample.label],
+        predicted=labels[top],
+        probability=float(predicted[top]),
+        probability_of_true=float(predicted[sample.label]),
+        image=pictures.jpeg_uri(image),
+        maps=tuple((labels[i], pictures.jpeg_uri(pictures.overlay(image, m, limit))) for i, m in maps),
+    )
+
+
+def _parts(dataset: Dataset) -> list[tuple[str, list[int]]]:
+    """(label, images in train, validation and test) of every class."""
+    counts = np.zeros((len(dataset.labels), len(SPLITS)), int)
+    for sample in dataset.samples:
+        counts[sample.label, SPLITS.index(sample.split)] += 1
+    return [(label, row.tolist()) for label, row in zip(dataset.labels, counts, strict=True)]
+
+
+def _history(phases: Sequence[plots.Phase]) -> bytes:
+    figures = [{"phase": phase.phase, **row} for phase in phases for row in phase.history]
+    columns = dict.fromkeys(key for row in figures for key in row) or {"phase": None, "epoch": None}
+    return _csv(columns, ([row.get(key, "") for key in columns] for row in figures))
+
+
+def _predictions(report: Report) -> bytes:
+    predicted = probabilities(report.logits, report.card.temperature)
+    loss = losses(report.logits, labels_of(report.samples), report.card.temperature)
+    labels = report.card.labels
+    rows = (
+        [sample.path, labels[sample.label], labels[row.argmax()], f"{row.max():.6f}", f"{value:.6f}"]
+        for sample, row, value in zip(report.samples, predicted, loss, strict=True)
+    )
+    return _csv(("path", "label", "predicted", "probability", "loss"), rows)
+
+
+def _classes(report: Report) -> bytes:
+    table = class_table(report.logits, labels_of(report.samples), report.card.labels)
+    columns = ("label", "images", "precision", "recall", "recall_low", "recall_high", "f1")
+    return _csv(columns, ([getattr(row, name) for name in columns] for row in table))
+
+
+def _csv(columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> bytes:
+    """UTF-8 with a byte-order mark, by which spreadsheets know the encoding."""
+    out = io.StringIO(newline="")
+    writer = csv.writer(out)
+    writer.writerow(list(columns))
+    writer.writerows(rows)
+    return out.getvalue().encode("utf-8-sig")
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters["percent"] = as_percent
+    environment.filters["name"] = lambda path: normal(Path(path).name)
+    return environment
