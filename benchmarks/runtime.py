@@ -34,8 +34,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from models.card import Card
-from models.runtime import open_runtime
-from models.store import StoredModel
+from models.runtime.base import open_runtime
+from models.store.store import StoredModel
 folder = Path(sys.argv[1])
 card = Card.model_validate_json((folder / "card.json").read_text())
 runtime = open_runtime(StoredModel("bench", "v1", folder, card), precision=sys.argv[2])
