@@ -32,11 +32,9 @@ def pytest_runtest_setup(item: pytest.Item) -> None:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> Iterator[None]:
-    """Last of all, how many tests were skipped for which program, and how it is installed."""
+    """Last of all, how many tests were skipped and why: for which program, and how it is installed."""
     yield
     reasons = (str(report.longrepr[2]) for report in terminalreporter.stats.get("skipped", []))
-    found = Counter(
-        match[1] for reason in reasons if (match := re.search(r"Skipped: (.+ not found\. Install: .+)", reason))
-    )
+    found = Counter(match[1] for reason in reasons if (match := re.search(r"Skipped: (.+)", reason)))
     for reason, count in sorted(found.items()):
         terminalreporter.write_line(f"{count} {'test' if count == 1 else 'tests'} skipped: {reason}", yellow=True)

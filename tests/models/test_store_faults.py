@@ -8,6 +8,7 @@ from pathlib import Path
 
 from models.store import store
 from tests.support.cards import ROOT, run_on, small_card, writer
+from tests.support.programs import need
 
 
 def test_threads_saving_at_once(home: Path) -> None:
@@ -180,11 +181,10 @@ for size in sizes:
 print(failed)
 """
     )
+    need("unshare")
     mount = f"mount -t tmpfs -o size=64k tmpfs '{home}'"
-    allowed = subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False)
-    if allowed.returncode == 0:
-        script = ["unshare", "-rm", "sh", "-c", f'{mount} && "$@"', "sh", sys.executable, "-c", code]
-        environment = os.environ | {"BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False, timeout=120)
-        assert done.returncode == 0, done.stderr
-        assert int(done.stdout) >= 2
+    script = ["unshare", "-rm", "sh", "-c", f'{mount} && "$@"', "sh", sys.executable, "-c", code]
+    environment = os.environ | {"BENTOML_HOME": str(home), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) >= 2

@@ -106,7 +106,9 @@ PROGRAMS = {
     "prometheus": Program(on_path("prometheus"), "apt-get install prometheus"),
     "promtool": Program(on_path("promtool"), "apt-get install prometheus"),
     "unshare": Program(
-        works("unshare", "-rm", "true"), "apt-get install util-linux, and allow user namespaces", everywhere=False
+        works("unshare", "-rm", "mount", "-t", "tmpfs", "tmpfs", "/mnt"),
+        "apt-get install util-linux, and allow user namespaces",
+        everywhere=False,
     ),
     "image-python": Program(image(PYTHON_IMAGE), f"docker pull {PYTHON_IMAGE}", everywhere=False),
     "image-prometheus": Program(image(PROMETHEUS_IMAGE), f"docker pull {PROMETHEUS_IMAGE}", everywhere=False),
