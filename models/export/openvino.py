@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Floats
 from models.card import Export, FilePrecision
 from models.errors import BadData, BadParameter, StoreError
 from models.export.head import HeadArrays, read_head, refit, write_head
@@ -27,7 +28,6 @@ from models.telemetry import load_openvino, no_telemetry
 if TYPE_CHECKING:
     from models.network.classifier import Classifier
 
-Floats = NDArray[np.float32]
 Preset = Literal["mixed", "performance"]
 """``performance`` has symmetric activations, which suits ReLU; ``mixed`` has asymmetric ones where values go
 below zero, as after swish."""

@@ -25,9 +25,9 @@ def test_nothing_reports_to_its_maker(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from models.export import export_openvino, quantize
-import models.runtime_openvino
-from tests.models.networks import images, network
+from models.export.openvino import export_openvino, quantize
+import models.runtime.openvino
+from tests.support.networks import images, network
 export_openvino(network("cnn"), Path(sys.argv[1]))
 quantize(Path(sys.argv[1]), images(2, 32))
 """

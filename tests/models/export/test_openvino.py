@@ -11,7 +11,7 @@ from models.export.head import read_head, write_head
 from models.export.openvino import export_openvino, export_path, head_operations, preset_for, quantize
 from models.files import sha256_of
 from models.network.classifier import head_arrays
-from models.runtime.cam import softmax
+from models.runtime.base import softmax
 from models.telemetry import load_openvino
 from tests.support.networks import answers, images, network, stored
 
