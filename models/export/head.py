@@ -7,12 +7,14 @@ float network's head, moved as little as it takes to give the float network's an
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.arrays import Floats
 from models.card import FilePrecision, Precision
+from models.errors import StoreError
 
 HeadArrays = tuple[Floats, Floats]
 """Kernel (embedding, classes) and bias (classes,)."""
@@ -27,13 +29,18 @@ _SMALLEST_DEVIATION = 1e-3
 def read_head(folder: Path, precision: Precision = "float32") -> HeadArrays:
     """The head in a model's folder; that of float32 where the precision has none of its own.
 
-    Raises OSError, KeyError or ValueError where the file is missing or broken.
+    Raises ``StoreError`` where the file is missing or broken.
     """
-    with np.load(folder / HEAD_FILE, allow_pickle=False) as arrays:
-        prefix = _PREFIX.get(precision, "")
-        if f"{prefix}kernel" not in arrays:
-            prefix = ""
-        return np.asarray(arrays[f"{prefix}kernel"], np.float32), np.asarray(arrays[f"{prefix}bias"], np.float32)
+    try:
+        with np.load(folder / HEAD_FILE, allow_pickle=False) as arrays:
+            prefix = _PREFIX.get(precision, "")
+            if f"{prefix}kernel" not in arrays:
+                prefix = ""
+            return np.asarray(arrays[f"{prefix}kernel"], np.float32), np.asarray(arrays[f"{prefix}bias"], np.float32)
+    except (OSError, EOFError, KeyError, ValueError, BadZipFile) as error:
+        raise StoreError(
+            f"{HEAD_FILE} of model {folder.parent.name}:{folder.name} cannot be read. Store the model again."
+        ) from error
 
 
 def write_head(folder: Path, heads: Mapping[FilePrecision, HeadArrays]) -> None:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from models.card import Precision
 from models.environment import has_bfloat16, load_openvino
 from models.errors import CatseyeError, StoreError
-from models.export.head import HEAD_FILE, HeadArrays
+from models.export.head import HEAD_FILE, HeadArrays, read_head
 from models.runtime.base import (
     FAST_OUTPUTS,
     Hint,
@@ -201,7 +201,7 @@ class OpenvinoRuntime:
 def _checked_head(model: StoredModel, precision: Precision) -> HeadArrays:
     if model.card.files:
         check_file(model, HEAD_FILE)
-    return model.head(precision)
+    return read_head(model.path, precision)
 
 
 def _check_files(model: StoredModel, path: Path) -> None:

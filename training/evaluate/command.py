@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.errors import BadData
+from models.export.head import read_head
 from models.runtime.open import open_runtime
 from models.store.store import StoredModel
 from training.data.dataset import Dataset, Fractions, labels_of, read_dataset
@@ -37,7 +38,7 @@ def measure(model: StoredModel, data: Path, out: Path | None = None, *, allow_un
             dataset=dataset,
             samples=samples,
             logits=logits,
-            activation=activations(runtime, model.card, *model.head(runtime.precision)),
+            activation=activations(runtime, model.card, *read_head(model.path, runtime.precision)),
         )
         if out is not None:
             console.print(f"Report: {write_report(out, report)}", highlight=False)

@@ -56,7 +56,7 @@ def test_int8_is_int8_but_for_the_head_and_stays_close(backbone: str, size: int)
     assert not {"Convolution", "GroupConvolution"} & {
         node.get_type_name() for node in graph.get_ops() if node.get_friendly_name() in head_operations(graph)
     }
-    kernel, bias = model.head()
+    kernel, bias = read_head(model.path)
     pixels = images(8, size)
     expected, found = answers(network(backbone, "several", size), pixels), compiled(path)(pixels)
     np.testing.assert_allclose(found["embedding"] @ kernel + bias, found["logits"], atol=1e-4)

@@ -12,6 +12,7 @@ import pytest
 from models.card import Precision
 from models.environment import load_openvino
 from models.errors import CatseyeError, StoreError
+from models.export.head import read_head
 from models.runtime.base import Runtime, softmax
 from models.runtime.open import open_runtime
 from models.runtime.openvino import OpenvinoRuntime
@@ -41,7 +42,7 @@ def test_the_head_is_computed_in_float32_whatever_the_rest(precision: Precision)
     runtime = OpenvinoRuntime(model, precision)
     for number in (1, 3):
         found = runtime.run(images(number, 36), ("logits", "embedding"))
-        kernel, bias = model.head(precision)
+        kernel, bias = read_head(model.path, precision)
         np.testing.assert_allclose(found["logits"], found["embedding"] @ kernel + bias, atol=1e-5)
         assert found["logits"].dtype == np.float32
 
