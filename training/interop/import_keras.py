@@ -11,8 +11,7 @@ from pathlib import Path
 from models.card import Card
 from models.errors import BadData
 from models.files import sha256_of
-from models.network.backbone import Backbone
-from models.network.backbones import BACKBONES, get_backbone
+from models.network.backbones import BACKBONES, Backbone, get_backbone
 from models.network.classifier import LOGITS, Classifier, HeadSpec, build_classifier, split_number
 from models.network.pretrained import load_weights
 from models.store import store

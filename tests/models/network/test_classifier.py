@@ -2,7 +2,6 @@
 
 import base64
 import gc
-import importlib
 import io
 import json
 from collections.abc import Iterator
@@ -28,6 +27,7 @@ from models.network.classifier import (
 from service.rendering.feature_grid import feature_grid
 from service.rendering.tiles import tiles
 from tests.support.networks import images, network
+from tests.support.weight_sources import keras_module
 
 LABELS = ("cat", "dog", "고양이")
 
@@ -166,12 +166,12 @@ def test_it_answers_a_photograph_as_keras_does_and_again_from_its_file(row: Clas
     place = taps[0].name if taps else "hidden_2"
     found = np.asarray(keras.Model(row.model.input, row.model.get_layer(place).output)(pixels))
     assert found.std() > 0
-    if row.backbone.preprocess_module is None:
+    if not row.backbone.pretrained:
         again = keras.Model(loaded.model.input, loaded.model.get_layer(place).output)(pixels)
         assert np.array_equal(found, np.asarray(again))
     else:
         # Keras's own preprocess_input, then Keras's own layers (the loaded copy's) without our preprocessing.
-        preprocess_input = importlib.import_module(row.backbone.preprocess_module).preprocess_input
+        preprocess_input = keras_module(row.backbone).preprocess_input
         network = keras.Model(loaded.backbone_layers()[0].input, loaded.model.get_layer(place).output)
         expected = np.asarray(network(preprocess_input(pixels.astype(np.float32))))
         assert np.abs(found - expected).max() < 1e-3 * np.abs(expected).max()
@@ -204,7 +204,7 @@ def test_its_layers_are_drawn_without_a_broken_picture(row: Classifier) -> None:
 def test_the_flat_graph_is_keras_model_behind_keras_preprocessing(name: str) -> None:
     """One network for each kind of preprocessing, built by Keras alone, with the same weights."""
     ours = build_classifier(name, 3, input_size=64)
-    module = importlib.import_module(ours.backbone.preprocess_module or "")
+    module = keras_module(ours.backbone)
     theirs = getattr(keras.applications, ours.backbone.title)(
         include_top=False, weights=None, input_shape=(64, 64, 3), pooling="avg"
     )
