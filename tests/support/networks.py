@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from models.card import Card, WeightsProvenance
 from models.export.head import write_head
-from models.export.openvino import export_openvino, preset_for, quantize
+from models.export.int8 import preset_for, quantize
+from models.export.openvino import export_openvino
 from models.network.classifier import Classifier, HeadSpec, build_classifier, head_arrays
 from models.runtime.base import softmax
 from models.store import store

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from models.card import Card, Export, Precision
 from models.environment import has_bfloat16
-from models.export.openvino import preset_for, quantize
+from models.export.int8 import preset_for, quantize
 from models.runtime.base import Runtime
 from models.runtime.open import open_runtime
 from models.store.store import StoredModel
