@@ -12,10 +12,12 @@ import httpx
 import pytest
 
 from service.settings import Settings
-from tests.deploy.conftest import Server, fill_store, serving, wait_for
+from tests.support import ROOT
 from tests.support.images import png
+from tests.support.networks import fill_store
+from tests.support.servers import Live, serving
+from tests.support.waiting import wait_for
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 WITH_DOCKER = {"docker compose up"}
 """Run by tests/deploy/test_compose.py."""
@@ -37,7 +39,7 @@ class Reader:
 
     folder: Path
     environment: dict[str, str]
-    server: Server
+    server: Live
 
     def run(self, *command: str) -> subprocess.CompletedProcess[str]:
         """Run a command where the reader stands."""

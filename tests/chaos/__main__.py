@@ -5,9 +5,9 @@ import os
 import sys
 import time
 
-import tests.conftest as own  # first: a store and a scratch folder of our own
 from tests.chaos import plan
 from tests.chaos.row import Row, show, surely
+from tests.support import state  # first: a store and a scratch folder of our own
 
 
 def main() -> int:
@@ -40,5 +40,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    assert own
+    assert state.HOME
     sys.exit(main())

@@ -8,10 +8,11 @@ from contextlib import ExitStack, suppress
 
 import psutil
 
-from tests.chaos.processes import port_of, whole, workers
+from tests.chaos.processes import whole, workers
 from tests.chaos.row import Row
-from tests.chaos.traffic import Traffic, request, until
+from tests.chaos.traffic import Traffic, request
 from tests.support.servers import Live
+from tests.support.waiting import seconds_until
 
 
 def connect(port: int, receive: int | None = None) -> socket.socket:
@@ -35,7 +36,7 @@ def links(live: Live) -> int:
 
 def slow_senders(live: Live, body: bytes, many: int, seconds: float, cut_off: bool = False) -> Row:
     """So many requests that come a byte at a time; with ``cut_off``, each must be let go within that time."""
-    port, whole_request = port_of(live), request(port_of(live), body)
+    port, whole_request = live.port, request(live.port, body)
     with ExitStack() as stack, Traffic(port, body) as traffic:
         fault = time.monotonic()
         slow = [stack.enter_context(connect(port)) for _ in range(many)]
@@ -48,7 +49,7 @@ def slow_senders(live: Live, body: bytes, many: int, seconds: float, cut_off: bo
                     going.remove(link)
             time.sleep(0.25)
         lost = traffic.lost(fault)
-    took = until(lambda: whole(live, 2))
+    took = seconds_until(lambda: whole(live, 2))
     held = lost == 0 and took is not None and not (cut_off and going)
     note = f"{many - len(going)} let go" if cut_off else ""
     return Row(f"{many} clients that send slowly", len(traffic.sent) + many, lost, None, held, note)
@@ -56,7 +57,7 @@ def slow_senders(live: Live, body: bytes, many: int, seconds: float, cut_off: bo
 
 def slow_readers(live: Live, body: bytes, many: int, timeout: float) -> Row:
     """So many clients that ask for much and read nothing: they are cut off after the time limit."""
-    port = port_of(live)
+    port = live.port
     ask = request(port, body, "/v1/feature-maps?channels=all&layer=0")
     before = links(live)
     with ExitStack() as stack, Traffic(port, body) as traffic:
@@ -66,7 +67,7 @@ def slow_readers(live: Live, body: bytes, many: int, timeout: float) -> Row:
             for _ in range(4):  # several replies, more than the kernel holds for one who does not read
                 link.sendall(ask)
         time.sleep(1)
-        took = until(lambda: links(live) <= before + 12, timeout * 2 + 20)
+        took = seconds_until(lambda: links(live) <= before + 12, timeout * 2 + 20)
         held_still = links(live) - before - 8
         lost = traffic.lost(fault)
     note = "" if took is not None else f"{held_still} connections still held"
@@ -77,7 +78,7 @@ def slow_readers(live: Live, body: bytes, many: int, timeout: float) -> Row:
 
 def leavers(live: Live, body: bytes, many: int) -> Row:
     """Clients that leave in the middle of an upload: their work is dropped, without an error of ours."""
-    port, whole_request = port_of(live), request(port_of(live), body)
+    port, whole_request = live.port, request(live.port, body)
     with Traffic(port, body) as traffic:
         fault = time.monotonic()
         for number in range(many):
@@ -95,7 +96,7 @@ def large_bodies(live: Live, body: bytes, many: int, size: int, bound: int) -> R
     ``bound`` is that of one worker, in bytes. Small pictures are answered meanwhile, and whoever is refused is told
     when to come back.
     """
-    port, crew = port_of(live), workers(live)
+    port, crew = live.port, workers(live)
     ask = request(port, b"\xff" * size)
     before = sum(worker.memory_info().rss for worker in crew)
     most, replies, ended = 0, [], threading.Event()
@@ -136,7 +137,12 @@ def large_bodies(live: Live, body: bytes, many: int, size: int, bound: int) -> R
         f"memory +{grown // 1_000_000} MB of {allowed // 1_000_000} MB allowed"
     )
     held = (
-        not lost and not silent and told and refused and grown <= allowed and until(lambda: whole(live, 2)) is not None
+        not lost
+        and not silent
+        and told
+        and refused
+        and grown <= allowed
+        and seconds_until(lambda: whole(live, 2)) is not None
     )
     return Row(
         f"{many} uploads of {size // 1_000_000} MB that never end",
@@ -150,7 +156,7 @@ def large_bodies(live: Live, body: bytes, many: int, size: int, bound: int) -> R
 
 def no_descriptors(live: Live, body: bytes, many: int) -> Row:
     """Workers may open hardly anything more: whoever is connected is answered, and when it is over so is everybody."""
-    port, crew = port_of(live), workers(live)
+    port, crew = live.port, workers(live)
     with Traffic(port, body) as traffic:
         time.sleep(0.5)
         fault = time.monotonic()
@@ -164,7 +170,7 @@ def no_descriptors(live: Live, body: bytes, many: int) -> Row:
                     stack.enter_context(connect(port))
             time.sleep(3)
         freed = time.monotonic()
-        took = until(lambda: live.client.get("/readyz", headers={"connection": "close"}).status_code == 200)
+        took = seconds_until(lambda: live.client.get("/readyz", headers={"connection": "close"}).status_code == 200)
         for worker in crew:
             resource.prlimit(worker.pid, resource.RLIMIT_NOFILE, before[worker.pid])
         time.sleep(0.5)

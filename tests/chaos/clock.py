@@ -6,12 +6,13 @@ import time
 from pathlib import Path
 
 from tests.chaos import processes
-from tests.chaos.processes import port_of, whole
+from tests.chaos.processes import whole
 from tests.chaos.row import Row
 from tests.chaos.stores import version
-from tests.chaos.traffic import Traffic, until
-from tests.e2e.conftest import make_model
+from tests.chaos.traffic import Traffic
+from tests.support.networks import make_model
 from tests.support.servers import Live
+from tests.support.waiting import seconds_until
 
 LIBRARIES = tuple(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 DAY = 86_400
@@ -56,24 +57,24 @@ def says(live: Live) -> float:
     def line() -> str | None:
         return next((line for line in live.output().splitlines() if id_ in line), None)
 
-    until(lambda: line() is not None)  # lines are written several at once
+    seconds_until(lambda: line() is not None)  # lines are written several at once
     return float(json.loads(line() or '{"time": "nan"}')["time"]) - time.time()
 
 
 def jumps(live: Live, clock: Clock, body: bytes) -> Row:
     """A day ahead, a day back, and so on under load; new versions come meanwhile, and at the end SIGTERM does."""
     seen = []
-    with Traffic(port_of(live), body) as traffic:
+    with Traffic(live.port, body) as traffic:
         fault = time.monotonic()
         for number, offset in enumerate((DAY, -DAY, 0, -DAY)):
             clock.set(offset)
             time.sleep(1.5 * SECONDS_OLD)
             new = make_model(live.model, backbone="cnn", size=32, seed=30 + number)
-            took = until(lambda: version(live) == new.version)  # noqa: B023
+            took = seconds_until(lambda: version(live) == new.version)  # noqa: B023
             seen.append(abs(says(live) - offset) < 60)
             time.sleep(1)
         lost = traffic.lost(fault)
-    held = lost == 0 and took is not None and all(seen) and until(lambda: whole(live, 2)) is not None
+    held = lost == 0 and took is not None and all(seen) and seconds_until(lambda: whole(live, 2)) is not None
     return Row(
         "wall clock set a day ahead and back, 4 times",
         len(traffic.sent),

@@ -14,8 +14,8 @@ from hypothesis import strategies as st
 
 from models.errors import CatseyeError
 from models.image.decode import Limits, decode
-from tests.models.test_hostile import INSIDES, MARKS, WHOLE
 from tests.support import hostile
+from tests.support.hostile import INSIDES, MARKS, WHOLE
 
 LIMITS = Limits(max_pixels=200_000, max_frames=50)
 CHANGES = st.lists(st.tuples(st.floats(0, 1, exclude_max=True), st.binary(min_size=1, max_size=6)), max_size=6)

@@ -11,11 +11,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.chaos.processes import port_of, whole
+from tests.chaos.processes import whole
 from tests.chaos.row import Row
-from tests.chaos.traffic import read_reply, until
-from tests.models.test_hostile import MOST_MEMORY_KB, WHOLE
-from tests.support.servers import ROOT, Live
+from tests.chaos.traffic import read_reply
+from tests.support import ROOT
+from tests.support.hostile import MOST_MEMORY_KB, WHOLE
+from tests.support.servers import Live
+from tests.support.waiting import seconds_until
 
 ROUTES = (
     "/v1/classify", "/v1/feature-maps", "/v1/explain", "/v1/embed", "/v1/convolve", "/v1/models", "/v1/models/steady",
@@ -91,7 +93,7 @@ def guided(runs: int) -> Row:
 
 def requests(live: Live, cases: int, clients: int = 16) -> Row:
     """Every route with bodies, queries and headers that nobody should send: an answer below 500 to each, in time."""
-    port = port_of(live)
+    port = live.port
     answered: dict[int, int] = {}
     bad: list[str] = []
     slowest = 0.0
@@ -129,7 +131,7 @@ def requests(live: Live, cases: int, clients: int = 16) -> Row:
     for line in bad[:5]:
         print(line, file=sys.stderr)
     statuses = ", ".join(f"{status}: {count:,}" for status, count in sorted(answered.items()))
-    held = not bad and until(lambda: whole(live, 2)) is not None
+    held = not bad and seconds_until(lambda: whole(live, 2)) is not None
     return Row("hostile requests, every route", cases, len(bad), None, held, f"{statuses}; slowest {slowest:.1f} s")
 
 

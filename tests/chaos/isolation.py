@@ -15,12 +15,13 @@ from models.runtime.open import open_runtime
 from models.store.store import StoredModel
 from service.inference.batcher import Batcher, Outputs
 from service.ports import Pixels
-from tests.chaos.processes import port_of, whole
+from tests.chaos.processes import whole
 from tests.chaos.row import Row
-from tests.chaos.traffic import read_reply, request, until
-from tests.e2e.conftest import make_model
+from tests.chaos.traffic import read_reply, request
 from tests.support.images import jpeg
+from tests.support.networks import make_model
 from tests.support.servers import Live
+from tests.support.waiting import seconds_until
 
 
 def sums(images: Pixels, outputs: Sequence[str]) -> Outputs:
@@ -53,7 +54,7 @@ def in_process(items: int, threads: int = 16) -> Row:
 
 def over_http(live: Live, requests: int, clients: int = 32, pictures: int = 64) -> Row:
     """Pictures with answers of their own, asked for by many at once: each gets its own, under its own request id."""
-    port = port_of(live)
+    port = live.port
     _one_version(live)
     bodies = [jpeg(48, 48, seed=seed) for seed in range(pictures)]
     expected = [_answer(live.client.post("/v1/classify", content=body).json()) for body in bodies]
@@ -88,7 +89,7 @@ def _one_version(live: Live) -> None:
         asked = {live.client.get(f"/v1/models/{live.model}", headers={"connection": "close"}).text for _ in range(8)}
         return whole(live, 2) and all(f'"version":"{new}"' in text for text in asked)
 
-    until(everywhere)
+    seconds_until(everywhere)
     time.sleep(2)  # a worker that has just looked at the store looks again by then
 
 

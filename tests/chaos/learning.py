@@ -4,12 +4,10 @@ import os
 import re
 import subprocess
 import sys
-from pathlib import Path
 
-import tests
 from tests.chaos.row import Row
+from tests.support import ROOT
 
-ROOT = Path(tests.__file__).parents[1]
 TESTS = {
     "training killed at random moments": "training/test_interruptions.py::test_killed_at_ten",
     "two runs at once under one name": "training/test_interruptions.py::test_two_runs_at_once",

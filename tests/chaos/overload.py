@@ -8,7 +8,6 @@ from statistics import fmean
 import httpx
 
 from tests.chaos.arrivals import Load, offered, peak
-from tests.chaos.processes import port_of
 from tests.chaos.row import Row
 from tests.chaos.traffic import request
 from tests.support.servers import Live
@@ -23,7 +22,7 @@ def overload(live: Live, body: bytes, *, queue: int, seconds: float, spells: int
     before it and ``slots`` in work, and as many of those after it may overtake it there. Those that are answered while
     it and its reply are on the way come on top; how long that takes is seen at the refusals, which wait for nothing.
     """
-    port = port_of(live)
+    port = live.port
     ask = request(port, body)
     slots = int(live.client.get(f"/v1/models/{live.model}").json()["variants"]["accurate"]["plan"]["threads"])
     peak(port, ask, seconds)  # warm

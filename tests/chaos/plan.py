@@ -10,9 +10,9 @@ from functools import partial
 from models.store import store
 from tests.chaos import clients, clock, hostility, isolation, learning, overload, processes, stores
 from tests.chaos.row import Row, surely
-from tests.e2e.conftest import make_model
 from tests.support import servers as server
 from tests.support.images import jpeg
+from tests.support.networks import make_model
 
 MODEL = "steady"
 HEAVY = "heavy"
@@ -37,7 +37,7 @@ def serving(**settings: str) -> Iterator[server.Live]:
         "CATSEYE_HANG_SECONDS": str(HANG),
         "CATSEYE_ACCESS_LOG": "false",
     }
-    live = server.start(store.store_home(), command="catseye", **defaults | settings)
+    live = server.start(store.store_home(), **defaults | settings)
     try:
         yield live
     except BaseException:

@@ -10,8 +10,9 @@ from contextlib import ExitStack
 import psutil
 
 from tests.chaos.row import Row
-from tests.chaos.traffic import Sent, Traffic, until
+from tests.chaos.traffic import Sent, Traffic
 from tests.support.servers import Live
+from tests.support.waiting import seconds_until
 
 
 def workers(live: Live) -> list[psutil.Process]:
@@ -28,16 +29,11 @@ def _is_worker(process: psutil.Process) -> bool:
         return False
 
 
-def port_of(live: Live) -> int:
-    """Where it listens."""
-    return int(live.address.rpartition(":")[2])
-
-
 def whole(live: Live, many: int) -> bool:
     """Whether so many workers are there, each has taken a fresh connection, and every one of these was answered."""
     crew = {worker.pid for worker in workers(live)}
     with ExitStack() as stack:
-        links = [stack.enter_context(socket.create_connection(("127.0.0.1", port_of(live)), 5)) for _ in range(12)]
+        links = [stack.enter_context(socket.create_connection(("127.0.0.1", live.port), 5)) for _ in range(12)]
         for link in links:
             link.settimeout(5)
             link.sendall(b"GET /readyz HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
@@ -59,13 +55,13 @@ def killed(live: Live, body: bytes, times: int) -> Row:
     """A worker is killed with signal 9, again and again."""
     lost, took, tries, kinds = 0, [], 0, []
     for _ in range(times):
-        with Traffic(port_of(live), body) as traffic:
+        with Traffic(live.port, body) as traffic:
             time.sleep(0.5)
             victim = workers(live)[0]
             fault = time.monotonic()
             victim.kill()
-            until(lambda: not victim.is_running(), 5)  # noqa: B023
-            took.append(until(lambda: whole(live, 2)))
+            seconds_until(lambda: not victim.is_running(), 5)  # noqa: B023
+            took.append(seconds_until(lambda: whole(live, 2)))
             time.sleep(0.5)
         tries += len(traffic.sent)
         lost += traffic.lost(fault, cuts=True)
@@ -83,26 +79,26 @@ def killed(live: Live, body: bytes, times: int) -> Row:
 
 def stopped(live: Live, body: bytes, seconds: float) -> Row:
     """A worker stands still (SIGSTOP) for a while, then goes on."""
-    with Traffic(port_of(live), body, timeout=2) as traffic:
+    with Traffic(live.port, body, timeout=2) as traffic:
         time.sleep(0.5)
         victim = workers(live)[0]
         fault = time.monotonic()
         victim.suspend()
         time.sleep(seconds)
         victim.resume()
-        took = until(lambda: whole(live, 2))
+        took = seconds_until(lambda: whole(live, 2))
         time.sleep(0.5)
     return outcome(f"worker stopped for {seconds:g} s, of two", traffic, fault, took)
 
 
 def stood_still(live: Live, body: bytes, seconds: float) -> Row:
     """A worker stands still for good; the watchdog, which waits for ``seconds``, has another take its place."""
-    with Traffic(port_of(live), body, timeout=seconds + 20) as traffic:
+    with Traffic(live.port, body, timeout=seconds + 20) as traffic:
         time.sleep(0.5)
         victim = workers(live)[0]
         fault = time.monotonic()
         victim.suspend()
-        took = until(lambda: whole_without(live, 2, victim.pid), 90)
+        took = seconds_until(lambda: whole_without(live, 2, victim.pid), 90)
         time.sleep(0.5)
     return outcome("worker stopped for good, of two", traffic, fault, took)
 
@@ -126,11 +122,11 @@ def parent_killed(live: Live, body: bytes, which: str) -> Row:
     root = psutil.Process(live.process.pid)
     tree = [root, *root.children(recursive=True)]
     victim = root if which == "catseye serve" else workers(live)[0].parent() or root
-    with Traffic(port_of(live), body, timeout=5) as traffic:
-        until(lambda: whole(live, 2))
+    with Traffic(live.port, body, timeout=5) as traffic:
+        seconds_until(lambda: whole(live, 2))
         fault = time.monotonic()
         victim.kill()
-        took = until(lambda: all(not _runs(process) for process in tree) and _free(port_of(live)))
+        took = seconds_until(lambda: all(not _runs(process) for process in tree) and _free(live.port))
         time.sleep(0.2)
     lost = _unanswered(traffic.since(fault))
     return Row(
@@ -171,14 +167,14 @@ def told_to_leave(live: Live, body: bytes, meanwhile: Callable[[], object] | Non
 
     ``meanwhile`` is called half a second after the signal.
     """
-    with Traffic(port_of(live), body, pause=0.0) as traffic:
+    with Traffic(live.port, body, pause=0.0) as traffic:
         time.sleep(0.5)
         fault = time.monotonic()
         os.kill(live.process.pid, signal.SIGTERM)
         if meanwhile is not None:
             time.sleep(0.5)
             meanwhile()
-        gone = until(lambda: live.process.poll() is not None)
+        gone = seconds_until(lambda: live.process.poll() is not None)
         time.sleep(0.2)
     after = traffic.since(fault)
     lost = _unanswered(after)

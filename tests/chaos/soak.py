@@ -10,16 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean, quantiles
 
-import tests.conftest as own  # first: a store and a scratch folder of our own
 from models.card import Card
 from models.store import store
 from tests.chaos.plan import MODEL, serving
-from tests.chaos.processes import port_of, workers
+from tests.chaos.processes import workers
 from tests.chaos.row import Row, show
 from tests.chaos.traffic import Traffic
-from tests.e2e.conftest import make_model
 from tests.support import servers as server
+from tests.support import state  # first: a store and a scratch folder of our own
 from tests.support.images import jpeg, png
+from tests.support.networks import make_model
 
 WARM_SHARE = 0.25
 """This share of the time is for warming up: caches fill, and the first versions come and go."""
@@ -72,7 +72,7 @@ def soak(minutes: float) -> list[Row]:
     looks: list[Look] = []
     swaps = 0
     with serving(CATSEYE_TIMEOUT="30", CATSEYE_RELOAD_SECONDS="2") as live, ExitStack() as stack:
-        port, body = port_of(live), jpeg(200, 200, seed=1)
+        port, body = live.port, jpeg(200, 200, seed=1)
         kinds = {
             "/v1/classify": body,
             "/v1/classify?top_k=2": png(120, 90, seed=2),
@@ -128,5 +128,5 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    assert own
+    assert state.HOME
     sys.exit(main())

@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 from models.store import store
-from tests.chaos.processes import outcome, port_of, whole, workers
+from tests.chaos.processes import outcome, whole, workers
 from tests.chaos.row import Row
-from tests.chaos.traffic import Traffic, until
-from tests.e2e.conftest import make_model
-from tests.support.servers import ROOT, Live
+from tests.chaos.traffic import Traffic
+from tests.support import ROOT
+from tests.support.networks import make_model
+from tests.support.servers import Live
+from tests.support.waiting import seconds_until
 
 LOOKS = 1.5
 """Seconds in which a server that looks at the store every quarter of one has looked at it several times."""
@@ -51,26 +53,26 @@ def overwrite(path: Path) -> None:
 
 def _under(live: Live, body: bytes, fault: str, damage: Callable[[], object], settle: float = LOOKS) -> Row:
     """Do the damage under load; nothing may be lost, and all that was served goes on."""
-    with Traffic(port_of(live), body) as traffic:
+    with Traffic(live.port, body) as traffic:
         began = time.monotonic()
         damage()
         time.sleep(settle)
     lost = traffic.lost(began)
-    return Row(fault, len(traffic.sent), lost, None, lost == 0 and until(lambda: whole(live, 2)) is not None)
+    return Row(fault, len(traffic.sent), lost, None, lost == 0 and seconds_until(lambda: whole(live, 2)) is not None)
 
 
 def corrupted_and_killed(live: Live, body: bytes) -> Row:
     """The newest version is damaged; then a worker dies, and the new one has to do with the version before."""
     newest = make_model(live.model, backbone="cnn", size=32, seed=11)
-    until(lambda: version(live) == newest.version)
+    seconds_until(lambda: version(live) == newest.version)
     time.sleep(LOOKS)
-    with Traffic(port_of(live), body) as traffic:
+    with Traffic(live.port, body) as traffic:
         overwrite(newest.path / "openvino" / "float32.bin")
         time.sleep(LOOKS)
         fault = time.monotonic()
         workers(live)[0].kill()
         time.sleep(0.3)
-        took = until(lambda: whole(live, 2))
+        took = seconds_until(lambda: whole(live, 2))
         time.sleep(LOOKS)
     store.delete(newest.tag)
     return outcome("newest model corrupted, then a worker killed", traffic, fault, took)
@@ -94,7 +96,7 @@ def deleted(live: Live, body: bytes) -> Row:
     """The newest version is deleted: the one before answers, and requests never notice."""
     before = store.get(live.model).version  # what a worker serves may have been deleted a moment ago
     newest = make_model(live.model, backbone="cnn", size=32, seed=16)
-    until(lambda: version(live) == newest.version)
+    seconds_until(lambda: version(live) == newest.version)
     time.sleep(LOOKS)
     row = _under(live, body, "newest version deleted", lambda: store.delete(newest.tag))
     gone = live.client.get("/v1/models/" + live.model).text
@@ -133,7 +135,7 @@ def _without_store(
     remove(models)
     aside.rename(models)
     after = make_model(live.model, backbone="cnn", size=32, seed=15)
-    took = until(lambda: version(live) == after.version)
+    took = seconds_until(lambda: version(live) == after.version)
     held = row.held and took is not None and len(said) == 2
     return Row(row.fault, row.tries, row.lost, took, held, "" if len(said) == 2 else "; ".join(said))
 
@@ -145,14 +147,14 @@ def _lines(live: Live, words: str) -> list[str]:
 def other_architecture(live: Live, body: bytes) -> Row:
     """A new version whose network is another than its card says; then one of another architecture that is whole."""
     before = version(live)
-    with Traffic(port_of(live), body) as traffic:
+    with Traffic(live.port, body) as traffic:
         began = time.monotonic()
         liar = make_model(live.model, backbone="cnn", size=32, seed=12)
         stranger = make_model("stranger", backbone="mlp", size=32, seed=13, labels=("one", "two"))
         for suffix in (".xml", ".bin"):
             shutil.copy(stranger.export_path().with_suffix(suffix), liar.export_path().with_suffix(suffix))
         swapped = make_model(live.model, backbone="mlp", size=48, seed=14)
-        took = until(lambda: version(live) == swapped.version)
+        took = seconds_until(lambda: version(live) == swapped.version)
         time.sleep(LOOKS)
     lost = traffic.lost(began)
     held = lost == 0 and version(live) == swapped.version != before
@@ -165,7 +167,7 @@ def disk_full(live: Live, body: bytes, limits: int) -> Row:
     """Nothing more can be written, at many places of a save, while the service looks at the store."""
     tag = store.get(live.model).tag
     before = [model.tag for model in store.list_models()]
-    with Traffic(port_of(live), body) as traffic:
+    with Traffic(live.port, body) as traffic:
         began = time.monotonic()
         codes = []
         for number in range(limits):

@@ -4,11 +4,11 @@ import asyncio
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from types import TracebackType
 from typing import Self
+
+from tests.support.waiting import seconds_until
 
 
 @dataclass(frozen=True)
@@ -69,7 +69,7 @@ class Traffic:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        until(lambda: any(sent.status == self.expects for sent in self.sent), 30)
+        seconds_until(lambda: any(sent.status == self.expects for sent in self.sent), 30)
         return self
 
     def __exit__(
@@ -129,14 +129,3 @@ class Traffic:
             await asyncio.sleep(self._pause)
         if link is not None:
             link[1].close()
-
-
-def until(condition: Callable[[], object], seconds: float = 60) -> float | None:
-    """Seconds until the condition held, None where it did not within ``seconds``."""
-    began = time.monotonic()
-    while time.monotonic() - began < seconds:
-        with suppress(OSError):
-            if condition():
-                return time.monotonic() - began
-        time.sleep(0.05)
-    return None

@@ -10,8 +10,11 @@ import httpx
 import pytest
 import yaml
 
-from tests.deploy.conftest import ROOT, fill_store, free_port, wait_for
+from tests.support import ROOT
 from tests.support.images import png
+from tests.support.networks import fill_store
+from tests.support.servers import free_port
+from tests.support.waiting import wait_for
 
 
 def test_the_packages_are_those_of_the_serve_extra() -> None:

@@ -14,10 +14,11 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.deploy.conftest import ROOT, wait_for
-from tests.deploy.stack import Stack, composed, docker
-from tests.deploy.test_prometheus import load, panel_queries, query, shows
+from tests.support import ROOT
+from tests.support.docker import Stack, composed, docker
 from tests.support.images import png
+from tests.support.prometheus import load, panel_queries, query, shows
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.docker
 STARTED = ("bootstrap", "service", "prometheus")

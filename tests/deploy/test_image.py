@@ -17,9 +17,10 @@ from packaging.utils import canonicalize_name
 from deploy import locks
 from models.store import store
 from models.store.archive import export_archive
-from tests.deploy.conftest import ROOT, fill_store
-from tests.deploy.stack import composed, docker
-from tests.deploy.test_kubernetes import pod
+from tests.support import ROOT
+from tests.support.docker import composed, docker
+from tests.support.kubernetes import pod
+from tests.support.networks import fill_store
 
 pytestmark = pytest.mark.docker
 PYTHON = "python:3.11-slim-bookworm"

@@ -1,37 +1,16 @@
 """The Kubernetes manifests: each overlay builds, each object fits the API's schema, and they fit each other."""
 
-import subprocess
-from functools import cache
-from typing import Any
-
 import kubernetes_validate
 import pytest
 import yaml
 
 from service.settings import Settings
-from tests.deploy.conftest import ROOT
+from tests.support.kubernetes import objects, pod
 
-KUBERNETES = ROOT / "deploy" / "kubernetes"
 FOLDERS = ("base", "overlays/monitoring", "overlays/object-storage", "overlays/scale-on-load")
 API_VERSION = kubernetes_validate.latest_version()
 CUSTOM = {"ServiceMonitor"}
 """Kinds of other projects, which the Kubernetes API's schema does not know."""
-
-
-@cache
-def objects(folder: str) -> dict[str, dict[str, Any]]:
-    """The objects of an overlay by kind, as ``kubectl apply -k`` would send them."""
-    result = subprocess.run(["kubectl", "kustomize", KUBERNETES / folder], capture_output=True, text=True)
-    assert result.returncode == 0, result.stderr
-    found = list(yaml.safe_load_all(result.stdout))
-    assert len({item["kind"] for item in found}) == len(found)
-    return {item["kind"]: item for item in found}
-
-
-def pod(folder: str) -> dict[str, Any]:
-    """The pod's specification."""
-    spec: dict[str, Any] = objects(folder)["Deployment"]["spec"]["template"]["spec"]
-    return spec
 
 
 @pytest.mark.parametrize("folder", FOLDERS)

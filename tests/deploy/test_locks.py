@@ -10,7 +10,7 @@ from packaging.utils import canonicalize_name
 
 from deploy import locks
 from deploy.sbom import IMAGES
-from tests.deploy.conftest import ROOT
+from tests.support import ROOT
 
 LOCKS = (*IMAGES, "build")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())

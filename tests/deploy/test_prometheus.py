@@ -4,7 +4,6 @@ import json
 import re
 import subprocess
 from collections.abc import Iterator
-from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -12,29 +11,14 @@ import httpx
 import pytest
 import yaml
 
-from tests.deploy.conftest import ROOT, Server, free_port, wait_for
-from tests.support.images import png
+from tests.support import ROOT
+from tests.support.programs import need
+from tests.support.prometheus import DASHBOARDS, load, panel_queries, query, shows
+from tests.support.servers import Live, free_port
+from tests.support.waiting import wait_for
 
 DEPLOY = ROOT / "deploy"
-DASHBOARDS = sorted((DEPLOY / "grafana" / "dashboards").glob("*.json"))
 RULES = sorted((DEPLOY / "prometheus" / "rules").glob("*.yml"))
-GRAFANA = {"$__rate_interval": "30s", "$model": ".*"}
-"""What Grafana puts in for its variables."""
-SEEDS = count(1)
-"""A photograph of its own for each request, so that the cache does not answer all of them."""
-
-
-def panel_queries() -> list[tuple[str, str]]:
-    """(dashboard / panel, PromQL) of every query of every dashboard."""
-    found = []
-    for path in DASHBOARDS:
-        for panel in json.loads(path.read_text())["panels"]:
-            for target in panel["targets"]:
-                expression = target["expr"]
-                for variable, value in GRAFANA.items():
-                    expression = expression.replace(variable, value)
-                found.append((f"{path.stem}: {panel['title']}", expression))
-    return found
 
 
 def rules() -> list[dict[str, Any]]:
@@ -47,7 +31,7 @@ def alerts() -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def prometheus(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
+def prometheus(server: Live, tmp_path_factory: pytest.TempPathFactory) -> Iterator[httpx.Client]:
     """Prometheus with the shipped configuration, scraping faster, after some seconds of mixed load."""
     folder = tmp_path_factory.mktemp("prometheus")
     configuration = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
@@ -60,7 +44,7 @@ def prometheus(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
     (folder / "prometheus.yml").write_text(yaml.safe_dump(configuration))
     process = subprocess.Popen(
         [
-            "prometheus",
+            need("prometheus"),
             f"--config.file={folder / 'prometheus.yml'}",
             f"--storage.tsdb.path={folder / 'data'}",
             f"--web.listen-address=127.0.0.1:{port}",
@@ -79,34 +63,6 @@ def prometheus(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Iter
     finally:
         process.terminate()
         process.wait(20)
-
-
-def load(url: str) -> None:
-    """Photographs, broken files and a scan of unknown paths."""
-    with httpx.Client(base_url=url, timeout=30) as client:
-        for number in range(150):
-            good = client.post("/v1/classify", content=png(40 + number % 3, 40, next(SEEDS)))
-            assert good.status_code == 200, good.text
-            if number % 10 == 0:
-                assert client.post("/v1/classify", content=b"no image").status_code == 400
-                assert client.get(f"/wp-admin/{number}.php").status_code == 404
-        for _ in range(5):
-            assert client.post("/v1/classify", content=png(40, 40)).status_code == 200
-        assert client.post("/v1/embed", content=png(40, 40)).status_code == 200
-        assert client.post("/v1/feature-maps?layer=0", content=png(40, 40)).status_code == 200
-
-
-def query(client: httpx.Client, expression: str) -> list[dict[str, Any]]:
-    """The result of an instant query."""
-    answer = client.get("/api/v1/query", params={"query": expression}).json()
-    assert answer["status"] == "success", (expression, answer)
-    result: list[dict[str, Any]] = answer["data"]["result"]
-    return result
-
-
-def shows(client: httpx.Client, expression: str) -> bool:
-    """Whether a panel with this query would show a number."""
-    return any(sample["value"][1] != "NaN" for sample in query(client, expression))
 
 
 @pytest.mark.parametrize(("panel", "expression"), panel_queries())
@@ -141,7 +97,7 @@ def test_alerts_watch_series_that_exist(prometheus: httpx.Client) -> None:
             assert query(prometheus, name), (rule.get("alert") or rule.get("record"), name)
 
 
-def test_unknown_paths_add_no_series(server: Server, prometheus: httpx.Client) -> None:
+def test_unknown_paths_add_no_series(server: Live, prometheus: httpx.Client) -> None:
     def series() -> int:
         return sum(1 for line in httpx.get(f"{server.url}/metrics").text.splitlines() if not line.startswith("#"))
 
@@ -155,13 +111,13 @@ def test_unknown_paths_add_no_series(server: Server, prometheus: httpx.Client) -
 
 def test_promtool_accepts_the_configuration() -> None:
     path = DEPLOY / "prometheus" / "prometheus.yml"
-    result = subprocess.run(["promtool", "check", "config", path], capture_output=True, text=True)
+    result = subprocess.run([need("promtool"), "check", "config", path], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
 def test_every_alert_fires_and_clears() -> None:
     path = DEPLOY / "prometheus" / "tests" / "alerts.yml"
-    result = subprocess.run(["promtool", "test", "rules", path], capture_output=True, text=True)
+    result = subprocess.run([need("promtool"), "test", "rules", path], capture_output=True, text=True)
     assert result.returncode == 0, result.stdout + result.stderr
     expected: dict[str, set[bool]] = {name: set() for name in alerts()}
     for test in yaml.safe_load(path.read_text())["tests"]:

@@ -1,6 +1,5 @@
 """Two replicas behind a real proxy, each restarted in turn under load: no request fails."""
 
-import shutil
 import subprocess
 import threading
 import time
@@ -12,20 +11,22 @@ from pathlib import Path
 import httpx
 import pytest
 
-from tests.deploy.conftest import fill_store, free_port, serving, wait_for
 from tests.support.images import png
+from tests.support.networks import fill_store
+from tests.support.programs import need
+from tests.support.servers import free_port, serving
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.long
 
 PHOTOGRAPH = png(40, 40)
-SETTINGS = {"CATSEYE_DRAIN_SECONDS": "2", "CATSEYE_TUNE_SECONDS": "0"}
+SETTINGS = {"CATSEYE_DRAIN_SECONDS": "2"}
 
 
 @contextmanager
 def proxy(folder: Path, ports: list[int]) -> Iterator[str]:
     """HAProxy in front of the replicas, sending work only to those whose ``/readyz`` is 200."""
-    program = shutil.which("haproxy")
-    assert program, "This test needs the program haproxy. Install Debian's package of that name."
+    program = need("haproxy")
     port = free_port()
     check = "check inter 200ms fall 1 rise 1"
     servers = "\n".join(f"  server r{number} 127.0.0.1:{each} {check}" for number, each in enumerate(ports))
@@ -68,7 +69,7 @@ def test_a_rolling_restart_under_load_fails_no_request(tmp_path: Path) -> None:
                     seen[repr(error)] += 1
 
     with ExitStack() as replicas, proxy(tmp_path, ports) as address:
-        first, second = (replicas.enter_context(serving(tmp_path / "bentoml", port, **SETTINGS)) for port in ports)
+        first, second = (replicas.enter_context(serving(tmp_path / "bentoml", port=port, **SETTINGS)) for port in ports)
         wait_for("the proxy", lambda: httpx.get(f"{address}/readyz", timeout=5).status_code == 200)
         threads = [threading.Thread(target=load, args=(address,)) for _ in range(4)]
         for thread in threads:
@@ -78,7 +79,7 @@ def test_a_rolling_restart_under_load_fails_no_request(tmp_path: Path) -> None:
                 before = sum(seen.values())
                 old.process.terminate()
                 assert old.process.wait(90) == 0
-                replicas.enter_context(serving(tmp_path / "bentoml", port, **SETTINGS))
+                replicas.enter_context(serving(tmp_path / "bentoml", port=port, **SETTINGS))
                 time.sleep(1)  # until the proxy has seen that it is back
                 assert sum(seen.values()) > before
         finally:

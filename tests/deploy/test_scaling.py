@@ -3,7 +3,7 @@
 import re
 from math import ceil
 
-from tests.deploy.conftest import ROOT
+from tests.support import ROOT
 
 TEXT = (ROOT / "docs" / "scaling.md").read_text()
 RATES = (1, 100, 10_000)

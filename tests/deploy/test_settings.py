@@ -3,7 +3,7 @@
 import yaml
 
 from service.settings import Settings
-from tests.deploy.conftest import ROOT
+from tests.support import ROOT
 
 FIXED_BY_THE_IMAGE = {"home", "runtime"}
 """Where its state lies, and TensorFlow, which it does not have."""

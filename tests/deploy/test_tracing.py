@@ -11,8 +11,10 @@ import httpx
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.deploy.conftest import fill_store, serving, wait_for
 from tests.support.images import png
+from tests.support.networks import fill_store
+from tests.support.servers import serving
+from tests.support.waiting import wait_for
 
 TRACE, PARENT = "4bf92f3577b34da6a3ce929d0e0e4736", "00f067aa0ba902b7"
 GIVEN = {"traceparent": f"00-{TRACE}-{PARENT}-01"}
@@ -77,7 +79,7 @@ def test_a_request_s_span_reaches_the_collector_under_the_client_s_trace(
     # BentoML reads a service's own part of its configuration; the part for all is overridden by that one's defaults.
     values = {"exporter_type": "otlp", "sample_rate": "1.0", "otlp.protocol": "http", "otlp.endpoint": endpoint}
     options = " ".join(f"services.catseye.tracing.{key}={value}" for key, value in values.items())
-    with serving(tmp_path / "bentoml", BENTOML_CONFIG_OPTIONS=options, CATSEYE_TUNE_SECONDS="0") as server:
+    with serving(tmp_path / "bentoml", BENTOML_CONFIG_OPTIONS=options) as server:
         reply = httpx.post(f"{server.url}/v1/classify", content=png(40, 40), headers=GIVEN)
         assert reply.status_code == 200
         wait_for("the span", lambda: bool(spans_of(received)), 30)

@@ -8,16 +8,17 @@ import io
 import itertools
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 from PIL import Image
-from playwright.sync_api import Page, expect, sync_playwright
+from playwright.sync_api import Page, expect
 from sklearn.datasets import load_sample_image
 
-from tests.support.browser import ARGUMENTS, PATIENCE_MS
+from tests.support import ROOT
+from tests.support.browser import PATIENCE_MS, browser
 from tests.support.images import TEXT, encode
+from tests.support.programs import need
 
-FOLDER = Path(__file__).parents[2] / "docs" / "images"
+FOLDER = ROOT / "docs" / "images"
 SIZES = {1440: 1000, 390: 844}
 SCHEMES = ("light", "dark")
 
@@ -72,10 +73,9 @@ VIEWS: dict[str, Callable[[Page], None]] = {f.__name__: f for f in (classify, in
 
 def main(address: str, *names: str) -> None:
     expect.set_options(timeout=PATIENCE_MS)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path="/usr/bin/chromium", args=ARGUMENTS)
+    with browser(need("chromium")) as chromium:
         for name, (width, height), scheme in itertools.product(names or VIEWS, SIZES.items(), SCHEMES):
-            context = browser.new_context(
+            context = chromium.new_context(
                 base_url=address, locale="en-GB", color_scheme=scheme, viewport={"width": width, "height": height}
             )
             page = context.new_page()
@@ -88,7 +88,6 @@ def main(address: str, *names: str) -> None:
             picture.save(path, quality=82, method=6)
             print(f"{path.name}: {path.stat().st_size / 1000:.0f} kB")
             context.close()
-        browser.close()
 
 
 if __name__ == "__main__":

@@ -1,27 +1,18 @@
 """A server with everything set tight: keys, one thread, a queue of one, few images, other pages let in."""
 
 import base64
-import io
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import httpx
 import pytest
-from PIL import Image
 
 from tests.support import servers as server
-from tests.support.images import jpeg
+from tests.support.images import heavy, jpeg
 
 KEY, OTHER = "correct horse", "battery staple"
 PHOTOGRAPH = jpeg(80, 80, seed=1)
-
-
-def heavy(side: int = 6000) -> bytes:
-    """A picture that takes about a second to decode (at 6000 pixels): large, progressive, and legal."""
-    out = io.BytesIO()
-    Image.effect_noise((side, side), 60).convert("RGB").save(out, "JPEG", quality=60, progressive=True)
-    return out.getvalue()
 
 
 @pytest.fixture(scope="module")
@@ -33,7 +24,6 @@ def heavy_picture():
 def tight(model_store):
     running = server.start(
         model_store,
-        command="catseye",
         CATSEYE_DEFAULT_MODEL="pets",
         CATSEYE_API_KEYS=f"{KEY}, {OTHER}",
         CATSEYE_CORS_ORIGINS="https://example.org",

@@ -7,25 +7,12 @@ from concurrent.futures import ThreadPoolExecutor
 import httpx
 import pytest
 
-from tests.e2e.test_admission import heavy
 from tests.support import servers as server
-from tests.support.images import TEXT, bomb, jpeg
+from tests.support.contract import STATUS
+from tests.support.images import TEXT, bomb, heavy, jpeg
 
 KEY = "open sesame"
 PHOTOGRAPH = jpeg(60, 80, seed=1)
-STATUS = {
-    "bad_image": 400,
-    "unauthorized": 401,
-    "unknown_model": 404,
-    "unknown_layer": 404,
-    "too_large": 413,
-    "too_many_pixels": 413,
-    "unsupported_media": 415,
-    "bad_parameter": 422,
-    "overloaded": 503,
-    "draining": 503,
-    "timed_out": 504,
-}
 ADVICE = (
     *("Send ", "Give ", "Choose ", "Check that ", "Correct it", "Mend it", "Try again", "Ask for "),
     *("Served are: ", "Loaded are: ", "It has ", "Its labels are: "),
@@ -39,7 +26,6 @@ def narrow(model_store):
     settings = {"API_KEYS": KEY, "THREADS": "1", "QUEUE": "1", "MAX_BODY_MB": "40", "DRAIN_SECONDS": "1"}
     running = server.start(
         model_store,
-        command="catseye",
         key=KEY,
         CATSEYE_DEFAULT_MODEL="pets",
         **{f"CATSEYE_{name}": value for name, value in settings.items()},

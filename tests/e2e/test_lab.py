@@ -7,52 +7,7 @@ import numpy as np
 import pytest
 
 from tests.support.images import png
-
-KERNEL = [[0, 0, 1], [-1, 1, -1], [1, -1, 0]]
-AS_PRINTED = [
-    [8, 8, 8, 7, 6, 5],
-    [8, 8, 7, 6, 5, 5],
-    [8, 6, 6, 5, 5, 5],
-    [8, 5, 5, 5, 4, 4],
-    [5, 5, 5, 5, 4, 4],
-    [4, 4, 4, 3, 3, 3],
-]
-# The printed feature map belongs to this image: one pixel of the printed one is a slip (6 for 8), since
-# 8 + (-8 + 8 - 7) + (8 - 6) is 3 and not the printed 1.
-IMAGE = [list(row) for row in AS_PRINTED]
-IMAGE[2][1] = 8
-FEATURE_MAP = [[1, 2, 1, -1], [4, -1, -1, 1], [-2, 0, 1, 1], [0, 0, 1, -1]]
-EDGED = [
-    [60, 113, 56, 139, 85],
-    [73, 121, 54, 84, 128],
-    [131, 99, 70, 129, 127],
-    [80, 57, 115, 69, 134],
-    [104, 126, 123, 95, 130],
-]
-SHARPEN = [[0, -1, 0], [-1, 5, -1], [0, -1, 0]]
-SHARPENED = [
-    [114, 328, -26, 470, 158],
-    [53, 266, -61, -30, 344],
-    [403, 116, -47, 295, 244],
-    [108, -135, 256, -128, 344],
-    [314, 346, 279, 153, 421],
-]
-POOLED = [
-    [1, 2, 0, 7, 1, 0],
-    [0, 9, 2, 3, 2, 3],
-    [3, 0, 1, 2, 1, 2],
-    [2, 4, 0, 1, 0, 1],
-    [6, 0, 1, 2, 1, 2],
-    [2, 4, 0, 1, 8, 1],
-]
-SHIFTED = [
-    [1, 1, 2, 0, 7, 1],
-    [3, 0, 9, 2, 3, 2],
-    [3, 0, 1, 1, 2, 1],
-    [3, 2, 4, 0, 1, 0],
-    [2, 6, 0, 1, 2, 1],
-    [1, 2, 4, 0, 1, 8],
-]
+from tests.support.lecture import AS_PRINTED, EDGED, FEATURE_MAP, IMAGE, KERNEL, POOLED, SHARPEN, SHARPENED, SHIFTED
 
 
 @pytest.fixture

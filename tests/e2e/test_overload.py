@@ -6,9 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from tests.e2e.test_admission import heavy
 from tests.support import servers as server
-from tests.support.images import jpeg
+from tests.support.images import heavy, jpeg
 
 PHOTOGRAPH = jpeg(60, 80, seed=1)
 

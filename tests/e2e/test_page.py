@@ -7,9 +7,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, Route, expect
 
-from tests.e2e.test_lab import FEATURE_MAP, SHARPENED
 from tests.support.browser import NOTE, PHOTOGRAPH, SECOND, choose, pixels
 from tests.support.images import encode
+from tests.support.lecture import FEATURE_MAP, SHARPENED
 from tests.support.servers import Live, free_port, start, stop
 
 VIEWS = ("classify", "inside", "lab", "models", "live")

@@ -7,8 +7,8 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from tests.e2e.test_errors import STATUS
 from tests.support.browser import NOTE, PHOTOGRAPH, choose
+from tests.support.contract import STATUS
 from tests.support.servers import Live
 
 MOST_TABS = 120

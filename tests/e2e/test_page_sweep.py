@@ -10,10 +10,10 @@ from playwright.sync_api import Page, expect
 
 from models.network.backbones import list_backbones
 from models.store import store
-from tests.e2e.conftest import make_model
-from tests.e2e.test_versions import until
 from tests.support import servers as server
 from tests.support.browser import PHOTOGRAPH, choose, pixels
+from tests.support.networks import make_model
+from tests.support.waiting import wait_for
 
 pytestmark = pytest.mark.sweep
 
@@ -50,13 +50,13 @@ def served(live: server.Live) -> Iterator[Callable[[str], list[dict[str, object]
     def serve(backbone: str) -> list[dict[str, object]]:
         stored.append(make_model("swept", backbone=backbone, size=None))
         keras.backend.clear_session()
-        until(lambda: live.client.get(address).status_code == 200, 120)
+        wait_for("served", lambda: live.client.get(address).status_code == 200, 120)
         taps: list[dict[str, object]] = live.client.get(address).json()["taps"]
         return taps
 
     yield serve
     store.delete(stored[0].tag)
-    until(lambda: live.client.get(address).status_code == 404)
+    wait_for("gone", lambda: live.client.get(address).status_code == 404)
 
 
 def test_the_sweep_is_over_the_lectures_fifteen() -> None:

@@ -12,13 +12,13 @@ import pytest
 
 from models.image.decode import decode
 from models.network.downloads import dogs_file
-from tests.e2e.conftest import make_model
+from tests.support import ROOT
 from tests.support import servers as server
 from tests.support.images import png
+from tests.support.networks import make_model
 
 pytestmark = pytest.mark.long
 
-ROOT = Path(__file__).parents[2]
 LABELS = ROOT / "docs" / "dog-breeds.txt"
 PHOTOGRAPH = png(160, 160, seed=3)
 

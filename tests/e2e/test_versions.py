@@ -1,21 +1,21 @@
 """New versions while the service runs: loaded beside, swapped in one step, refused when broken."""
 
 import threading
-import time
 
 import pytest
 
 from models.store import store
-from tests.e2e.conftest import make_model as make
+from tests.support import networks
 from tests.support import servers as server
 from tests.support.images import jpeg
+from tests.support.waiting import wait_for
 
 PHOTOGRAPH = jpeg(80, 80, seed=1)
 
 
 def make_model(name, **changes):
     """The smallest network, since what is tested here is the change from one to another."""
-    return make(name, backbone="cnn", size=32, **changes)
+    return networks.make_model(name, backbone="cnn", size=32, **changes)
 
 
 @pytest.fixture(scope="module")
@@ -35,15 +35,6 @@ def changing(tmp_path_factory):
 
 def described(changing, name):
     return changing.client.get(f"/v1/models/{name}").json()
-
-
-def until(condition, seconds=60):
-    """Wait until the condition holds, and give what it gave."""
-    deadline = time.monotonic() + seconds
-    while not (found := condition()):
-        assert time.monotonic() < deadline, "it did not happen"
-        time.sleep(0.05)
-    return found
 
 
 def version_of(changing, query=""):
@@ -66,7 +57,7 @@ def test_a_swap_under_load_fails_no_request_and_the_old_version_can_still_be_ask
     for thread in threads:
         thread.start()
     new = make_model("steady", seed=5).version
-    until(lambda: version_of(changing) == new)
+    wait_for("the new version", lambda: version_of(changing) == new)
     for _ in range(10):
         assert version_of(changing) == new
     stop.set()
@@ -82,7 +73,7 @@ def test_a_swap_under_load_fails_no_request_and_the_old_version_can_still_be_ask
 def test_a_broken_version_is_refused_and_named_and_the_old_one_goes_on(changing):
     good = version_of(changing)
     broken = make_model("steady", seed=6, broken=True)
-    reason = until(lambda: described(changing, "steady")["refused"].get(broken.version))
+    reason = wait_for("the change", lambda: described(changing, "steady")["refused"].get(broken.version))
     assert "float32" in reason
     assert version_of(changing) == good
     text = changing.client.get("/metrics").text
@@ -94,7 +85,7 @@ def test_a_broken_version_is_refused_and_named_and_the_old_one_goes_on(changing)
 
 def test_a_model_that_is_new_is_served_by_its_name(changing):
     added = make_model("added", seed=7, labels=("left", "right"))
-    until(lambda: changing.client.get("/v1/models/added").status_code == 200)
+    wait_for("the change", lambda: changing.client.get("/v1/models/added").status_code == 200)
     reply = changing.client.post("/v1/classify?model=added", content=PHOTOGRAPH).json()
     assert reply["version"] == added.version
     assert {prediction["label"] for prediction in reply["predictions"]} == {"left", "right"}
@@ -103,7 +94,7 @@ def test_a_model_that_is_new_is_served_by_its_name(changing):
 def test_a_canary_gets_its_share_and_the_same_requests_always(changing):
     old = version_of(changing, "?model=tried")
     new = make_model("tried", seed=8).version
-    until(lambda: described(changing, "tried")["variants"]["accurate"]["canary"] == new)
+    wait_for("the change", lambda: described(changing, "tried")["variants"]["accurate"]["canary"] == new)
 
     def asked(number):
         headers = {"x-request-id": f"user-{number}"}
@@ -120,7 +111,7 @@ def test_a_canary_gets_its_share_and_the_same_requests_always(changing):
 def test_a_deleted_version_is_served_no_more_and_no_request_notices(changing):
     before = version_of(changing)
     newest = make_model("steady", seed=9)
-    until(lambda: version_of(changing) == newest.version)
+    wait_for("the new version", lambda: version_of(changing) == newest.version)
     statuses, stop = [], threading.Event()
 
     def load():
@@ -131,7 +122,7 @@ def test_a_deleted_version_is_served_no_more_and_no_request_notices(changing):
     for thread in threads:
         thread.start()
     store.delete(newest.tag)
-    until(lambda: newest.version not in changing.client.get("/v1/models").text)
+    wait_for("the change", lambda: newest.version not in changing.client.get("/v1/models").text)
     stop.set()
     for thread in threads:
         thread.join()
@@ -142,8 +133,8 @@ def test_a_deleted_version_is_served_no_more_and_no_request_notices(changing):
 
 def test_a_deleted_model_is_listed_no_more(changing):
     added = make_model("passing", seed=10)
-    until(lambda: changing.client.get("/v1/models/passing").status_code == 200)
+    wait_for("the change", lambda: changing.client.get("/v1/models/passing").status_code == 200)
     store.delete(added.tag)
-    until(lambda: changing.client.get("/v1/models/passing").status_code == 404)
+    wait_for("the change", lambda: changing.client.get("/v1/models/passing").status_code == 404)
     assert "passing" not in changing.client.get("/v1/models").text
     assert f'version="{added.version}"' in changing.client.get("/metrics").text  # its counts stay

@@ -1,6 +1,9 @@
 """Chromium as the tests drive it, and the files that they give the page."""
 
-from playwright.sync_api import Locator, Page
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, Locator, Page, sync_playwright
 
 from tests.support.images import TEXT, jpeg
 
@@ -17,6 +20,15 @@ ARGUMENTS = [
 PHOTOGRAPH = {"name": "photograph.jpg", "mimeType": "image/jpeg", "buffer": jpeg(150, 200, seed=3)}
 SECOND = {"name": "it's second.jpg", "mimeType": "image/jpeg", "buffer": jpeg(120, 90, seed=4)}
 NOTE = {"name": "note.txt", "mimeType": "text/plain", "buffer": TEXT}
+
+
+@contextmanager
+def browser(executable: str) -> Iterator[Browser]:
+    """A running Chromium; while it lives, this thread has a running event loop."""
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        yield running
+        running.close()
 
 
 def choose(page: Page, *files: dict[str, object]) -> None:

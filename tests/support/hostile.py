@@ -5,6 +5,7 @@ the slowest took, and how large the process became.
 """
 
 import json
+import re
 import resource
 import struct
 import sys
@@ -19,6 +20,23 @@ from models.errors import CatseyeError
 from models.image.decode import decode
 from tests.support import bombs, images
 from tests.support.bombs import Case
+
+MOST_MEMORY_KB = 600_000
+
+INSIDES = re.compile(r"at 0x|BytesIO|PIL|object at|Traceback|Errno")
+
+WHOLE = list((images.every_format(24, 32) | images.unusual()).values())
+MARKS = [
+    b"\xff\xd8\xff",
+    b"\x89PNG\r\n\x1a\n",
+    b"GIF89a",
+    b"RIFF\0\0\0\0WEBP",
+    b"BM",
+    b"II*\0",
+    b"MM\0*",
+    b"II+\0",
+    b"",
+]
 
 
 def corpus() -> Iterator[Case]:

@@ -160,6 +160,13 @@ def bomb(width: int = 30_000, height: int = 30_000) -> bytes:
     return png_file([(b"IHDR", header), (b"IDAT", zlib.compress(bytes(1000))), (b"IEND", b"")])
 
 
+def heavy(side: int = 6000) -> bytes:
+    """A picture that takes about a second to decode (at 6000 pixels): large, progressive, and legal."""
+    out = io.BytesIO()
+    Image.effect_noise((side, side), 60).convert("RGB").save(out, "JPEG", quality=60, progressive=True)
+    return out.getvalue()
+
+
 def truncated(data: bytes, share: float = 0.5) -> bytes:
     """The first part of a file."""
     return data[: int(len(data) * share)]

@@ -1,4 +1,4 @@
-"""A real server: ``bentoml serve service.app:Catseye`` as a process of its own, on a free port."""
+"""A real server, as users start it: ``catseye serve`` as a process of its own, on a free port."""
 
 import os
 import signal
@@ -6,27 +6,41 @@ import socket
 import subprocess
 import sys
 import tempfile
-import time
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
 
-ROOT = Path(__file__).parents[2]
+from tests.support import ROOT
+from tests.support.waiting import wait_for
+
 START_SECONDS = 120
+COMMANDS = {"catseye": ("catseye", "serve"), "bentoml": ("bentoml", "serve", "service.app:Catseye")}
+"""How a server is started: as users do, or by BentoML's own command."""
 
 
 @dataclass
 class Live:
     """A running server and the model that it serves by default."""
 
-    address: str
-    model: str
-    labels: tuple[str, ...]
+    url: str
     client: httpx.Client
     process: subprocess.Popen[bytes]
     log: Path
-    store: Path = field(default=Path())
+    store: Path
+    model: str = ""
+    labels: tuple[str, ...] = ()
+
+    @property
+    def address(self) -> str:
+        """Host and port."""
+        return self.url.removeprefix("http://")
+
+    @property
+    def port(self) -> int:
+        return int(self.url.rpartition(":")[2])
 
     def output(self) -> str:
         """Everything that the server has printed."""
@@ -34,38 +48,44 @@ class Live:
 
 
 def free_port() -> int:
-    """A port that nobody listens on."""
+    """A port that nothing listened on a moment ago."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return int(listener.getsockname()[1])
 
 
 def start(
-    store: Path, *, command: str = "bentoml", wait: bool = True, key: str = "", port: int = 0, **settings: str
+    store: Path,
+    *,
+    command: str = "catseye",
+    wait: bool = True,
+    key: str = "",
+    port: int = 0,
+    root: Path = ROOT,
+    **settings: str,
 ) -> Live:
-    """A server over the store; ``settings`` are environment variables, ``key`` goes with every request."""
+    """A server over the store; ``settings`` are environment variables, ``key`` goes with every request.
+
+    ``root`` is the checkout that it runs in. With ``wait``, it is ready and has said which model it serves.
+    """
     port = port or free_port()
     folder = Path(tempfile.mkdtemp(prefix="catseye-live-"))
     environment = {
-        **{key: value for key, value in os.environ.items() if not key.startswith("CATSEYE_")},
+        **{name: value for name, value in os.environ.items() if not name.startswith("CATSEYE_")},
         "BENTOML_HOME": str(store),
         "BENTOML_DO_NOT_TRACK": "True",
         "CATSEYE_HOME": str(folder / "catseye"),
         "CATSEYE_TUNE_SECONDS": "0",
+        "CATSEYE_DRAIN_SECONDS": "0",
         **settings,
     }
-    arguments = {
-        "bentoml": ["-m", "bentoml", "serve", "service.app:Catseye", "--host", "127.0.0.1", "--port", str(port)],
-        "catseye": ["-m", "catseye", "serve", "--host", "127.0.0.1", "--port", str(port)],
-    }[command]
+    arguments = [sys.executable, "-m", *COMMANDS[command], "--host", "127.0.0.1", "--port", str(port)]
     log = folder / "log"
     with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, *arguments], cwd=ROOT, env=environment, stdout=output, stderr=subprocess.STDOUT
-        )
-    headers = {"x-api-key": key} if key else {}
-    client = httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=60, headers=headers)
-    live = Live(f"127.0.0.1:{port}", "", (), client, process, log, store)
+        process = subprocess.Popen(arguments, cwd=root, env=environment, stdout=output, stderr=subprocess.STDOUT)
+    url = f"http://127.0.0.1:{port}"
+    client = httpx.Client(base_url=url, timeout=60, headers={"x-api-key": key} if key else {})
+    live = Live(url, client, process, log, store)
     if wait:
         wait_until_ready(live)
     return live
@@ -73,22 +93,20 @@ def start(
 
 def wait_until_ready(live: Live) -> None:
     """Wait for ``/readyz``, and learn which model is served."""
-    deadline = time.monotonic() + START_SECONDS
-    while time.monotonic() < deadline:
+
+    def ready() -> bool:
         if live.process.poll() is not None:
             raise RuntimeError(f"the server ended with {live.process.returncode}:\n{live.output()}")
-        try:
-            if live.client.get("/readyz", timeout=2).status_code == 200:
-                break
-        except httpx.HTTPError:
-            pass
-        time.sleep(0.1)
-    else:
+        return live.client.get("/readyz", timeout=2).status_code == 200
+
+    try:
+        wait_for("ready", ready, START_SECONDS)
+    except AssertionError as error:
         stop(live)
-        raise RuntimeError(f"the server was not ready in {START_SECONDS} s:\n{live.output()}")
-    models = live.client.get("/v1/models").json()["models"]
-    default = next(model for model in models if model["default"])
-    live.model, live.labels = default["name"], tuple(default["labels"])
+        raise RuntimeError(f"{error}:\n{live.output()}") from None
+    default = next((model for model in live.client.get("/v1/models").json()["models"] if model["default"]), None)
+    if default is not None:
+        live.model, live.labels = default["name"], tuple(default["labels"])
 
 
 def stop(live: Live) -> int:
@@ -97,7 +115,17 @@ def stop(live: Live) -> int:
     if live.process.poll() is None:
         live.process.send_signal(signal.SIGTERM)
     try:
-        return live.process.wait(30)
+        return live.process.wait(60)
     except subprocess.TimeoutExpired:
         live.process.kill()
         return live.process.wait()
+
+
+@contextmanager
+def serving(store: Path, **options: str | int | bool | Path) -> Iterator[Live]:
+    """A server while the block runs; options as those of ``start``."""
+    live = start(store, **options)  # type: ignore[arg-type]
+    try:
+        yield live
+    finally:
+        stop(live)

@@ -22,7 +22,7 @@ def run(store, **settings):
 
 
 def test_the_models_are_loaded_once_and_said(tmp_path):
-    from tests.deploy.conftest import fill_store
+    from tests.support.networks import fill_store
 
     fill_store(tmp_path / "store")
     lines = run(tmp_path / "store")

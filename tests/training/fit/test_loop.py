@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from tests.training.fit.test_trainer import Held, head, schedule
+from tests.support.fitting import Held, head, schedule
 from training.features.frozen_trunk import cut_at_pixels
 from training.features.keras_dataset import Batches
 from training.fit.checkpoint import Checkpoint

@@ -1,24 +1,11 @@
-import keras
 import numpy as np
 import pytest
 
 from models.network.classifier import HeadSpec, build_classifier, head_arrays
+from tests.support.fitting import Held, head, schedule
 from training.features.keras_dataset import Batches
 from training.fit.checkpoint import Checkpoint
-from training.fit.trainer import Schedule, StandardHead, fit
-
-
-class Held:
-    views = 1
-
-    def __init__(self, rows):
-        self.rows = rows
-
-    def __len__(self):
-        return len(self.rows)
-
-    def take(self, positions, views, rng):
-        return (self.rows[positions],)
+from training.fit.trainer import StandardHead, fit
 
 
 def problem(count=60, seed=0):
@@ -34,18 +21,6 @@ def feeds():
     ones = np.ones
     train = Batches(rows, targets, ones(60, np.float32), batch_size=16, seed=0)
     return train, Batches(held, truth, ones(30, np.float32), batch_size=16)
-
-
-def schedule(epochs=6, patience=10):
-    return Schedule(phase="head", title="t", epochs=epochs, patience=patience, learning_rate=0.01)
-
-
-def head(dropout=0.0, l2=0.0):
-    keras.utils.set_random_seed(0)
-    classifier = build_classifier("cnn", 2, input_size=32, head=HeadSpec(dropout=dropout))
-    return classifier, StandardHead(
-        classifier, np.zeros(256, np.float32), np.ones(256, np.float32), l2=l2, dropout=dropout
-    )
 
 
 def test_the_best_epoch_is_kept(tmp_path):

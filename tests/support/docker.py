@@ -10,8 +10,10 @@ from pathlib import Path
 
 import httpx
 
-from tests.deploy.conftest import ROOT, free_port, wait_for
+from tests.support import ROOT
 from tests.support.images import png
+from tests.support.servers import free_port
+from tests.support.waiting import wait_for
 
 
 def docker(*arguments: str) -> str:
