@@ -46,9 +46,9 @@ def serve(
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 3000,
 ) -> None:
     """Serve the store's classifiers over HTTP; settings are environment variables CATSEYE_*."""
-    from service.process import launcher
+    from service.process import supervisor
 
-    raise typer.Exit(launcher.serve(host, port, read_settings(), meanwhile=_say_if_empty))
+    raise typer.Exit(supervisor.serve(host, port, read_settings(), meanwhile=_say_if_empty))
 
 
 def _say_if_empty() -> None:

@@ -211,7 +211,8 @@ class _Exchange:
         await self._send(message)
 
     async def refuse(self, error: CatseyeError) -> None:
-        self._abandoned |= self._read > 0 and not self._complete
+        # A draining server closes its connections, and a client that still sends would lose the reply to a reset.
+        self._abandoned |= not self._complete and (self._read > 0 or isinstance(error, Draining))
         response = problem_response(error, self.request_id, self._scope["path"])
         await response(self._scope, self.receive, self.send)
 

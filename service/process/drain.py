@@ -1,59 +1,65 @@
-"""The way out: first unready, then closed, told to every worker through a file.
+"""Graceful shutdown: unready first, so that load balancers turn away; then closed to new work; then not listening."""
 
-BentoML's workers stop accepting at SIGTERM without a word to the load balancer. ``catseye serve`` therefore
-catches the signal, writes the file named here, waits, and only then passes the signal on. The file says when by
-``time.monotonic``, which all processes of a machine share and which no setting of the clock moves.
-"""
-
-import os
+import math
+import socket
+import struct
 import time
-from pathlib import Path
+from contextlib import suppress
 from typing import Final
 
-VARIABLE = "CATSEYE_DRAIN_FILE"
-REFUSING_SECONDS: Final = 0.5
-"""How long new work is answered 503 before the listening socket goes quiet."""
-_LOOK_SECONDS = 0.1
+MESSAGE: Final = struct.Struct("=d")
+"""What the supervisor sends its workers: in how many seconds to refuse new work."""
+_REFUSING_SECONDS: Final = 0.2
+"""How long new work is answered 503 before the socket stops listening."""
+_ACCEPT_SECONDS: Final = 0.25
+"""How long to wait, after that, for a moment in which no connection waits to be accepted."""
+_UNACKED_OFFSET: Final = 24  # in tcp_info: eight fields of one byte, then rto, ato, snd_mss and rcv_mss of four
 
 
 class Drain:
-    """Whether this server is on its way out, and since when it takes no more work."""
+    """Whether this worker's server is shutting down, and since when new work is refused."""
 
-    def __init__(self, path: Path | None = None) -> None:
-        named = os.environ.get(VARIABLE)
-        self._path = path or (Path(named) if named else None)
-        self._closes: float | None = None
-        self._looked = 0.0
+    def __init__(self) -> None:
+        self._closes = math.inf
 
     def draining(self) -> bool:
         """Whether ``/readyz`` is 503; work is still taken."""
-        return self._deadline() is not None
+        return self._closes < math.inf
 
     def closed(self) -> bool:
         """Whether new work is refused."""
-        closes = self._deadline()
-        return closes is not None and time.monotonic() >= closes
+        return time.monotonic() >= self._closes
 
     def begin(self, seconds: float) -> None:
         """Be unready from now on and closed in so many seconds."""
-        closes = time.monotonic() + seconds
-        if self._path is not None:
-            scratch = self._path.with_suffix(f".{os.getpid()}")
-            try:
-                scratch.write_text(str(closes))
-                scratch.replace(self._path)
-            except OSError:  # the others cannot be told: the disk is full, or the folder is gone
-                self._closes = closes
-            self._looked = 0.0
-        else:
-            self._closes = closes
+        self._closes = time.monotonic() + seconds
 
-    def _deadline(self) -> float | None:
-        now = time.monotonic()
-        if self._closes is None and self._path is not None and now - self._looked >= _LOOK_SECONDS:
-            self._looked = now
-            try:
-                self._closes = float(self._path.read_text())
-            except (OSError, ValueError):  # not there; or it cannot be opened now, for want of a descriptor for one
-                self._closes = None
-        return self._closes
+
+def quiet(listener: socket.socket, closed_seconds: float) -> bool:
+    """Whether to stop listening, so many seconds after new work was first refused.
+
+    No process would answer the connections that wait to be accepted, so a moment without any is waited for.
+    """
+    since = closed_seconds - _REFUSING_SECONDS
+    return since >= _ACCEPT_SECONDS or (since >= 0 and not _waiting(listener))
+
+
+def stop_listening(listener: socket.socket) -> None:
+    """Let no more clients in, by any process that shares the socket; for when the whole server ends.
+
+    While one copy of the socket is open, the kernel would let clients in whom no process answers.
+    """
+    with suppress(OSError):  # another worker has done it
+        listener.shutdown(socket.SHUT_RD)
+
+
+def _waiting(listener: socket.socket) -> int:
+    """How many connections the kernel has made that no process has accepted; 0 where it does not tell.
+
+    Linux gives it as ``tcpi_unacked`` of the socket that listens (``struct tcp_info`` in linux/tcp.h).
+    """
+    option = getattr(socket, "TCP_INFO", None)
+    if option is None:
+        return 0
+    info = listener.getsockopt(socket.IPPROTO_TCP, option, _UNACKED_OFFSET + 4)
+    return int(struct.unpack_from("=I", info, _UNACKED_OFFSET)[0])

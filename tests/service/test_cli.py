@@ -100,7 +100,7 @@ def test_a_bad_setting_stops_the_command_and_is_named(photographs, capsys, monke
 
 
 def test_the_commands_need_no_tensorflow():
-    code = "import service.cli, service.offline.classify, service.process.launcher, sys; "
+    code = "import service.cli, service.offline.classify, service.process.supervisor, sys; "
     code += "print(*{'tensorflow', 'keras'} & {*sys.modules})"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (0, "\n"), ended.stderr

@@ -1,15 +1,15 @@
-import os
-import resource
-from pathlib import Path
+import socket
+import subprocess
+import sys
+import time
 
-import pytest
-
-from service.process.drain import Drain
+from service.process.drain import Drain, quiet, stop_listening
 
 
 def test_unready_first_and_closed_later():
     drain = Drain()
     assert not drain.draining()
+    assert not drain.closed()
     drain.begin(3600)
     assert drain.draining()
     assert not drain.closed()
@@ -17,40 +17,40 @@ def test_unready_first_and_closed_later():
     assert drain.closed()
 
 
-def test_every_worker_learns_it_from_the_file(tmp_path, monkeypatch):
-    path = tmp_path / "drain"
-    monkeypatch.setenv("CATSEYE_DRAIN_FILE", str(path))
-    parent, worker = Drain(), Drain()
-    parent.begin(0)
-    assert worker.draining()
-    assert worker.closed()
+def test_listening_goes_on_while_a_connection_waits_to_be_accepted_but_not_for_ever():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        assert not quiet(listener, 0.1)  # new work is still refused in an answer
+        assert quiet(listener, 0.3)
+        with socket.create_connection(listener.getsockname()):
+            assert not quiet(listener, 0.3)
+            assert quiet(listener, 60)
+            listener.accept()[0].close()
+            assert quiet(listener, 0.3)
 
 
-def test_a_half_written_or_missing_file_is_no_end(tmp_path):
-    assert not Drain(tmp_path / "none").draining()
-    (tmp_path / "odd").write_text("soon")
-    assert not Drain(tmp_path / "odd").draining()
+def test_a_socket_that_stops_listening_refuses_and_keeps_its_connections():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address = listener.getsockname()
+        with socket.create_connection(address) as client, listener.accept()[0] as server:
+            # Another process that shares the socket, as a worker does.
+            with subprocess.Popen(
+                [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=[listener.fileno()]
+            ) as other:
+                stop_listening(listener)
+                stop_listening(listener)
+                try:
+                    socket.create_connection(address).close()
+                    refused = False
+                except ConnectionRefusedError:
+                    refused = True
+                other.communicate(b"\n")
+            server.sendall(b"served")
+            assert client.recv(6) == b"served"
+    assert refused
 
 
-def test_who_cannot_tell_the_others_ends_all_the_same(tmp_path):
-    drain = Drain(tmp_path / "gone" / "drain")
-    drain.begin(0)
-    assert drain.draining()
-    assert drain.closed()
-
-
-def test_a_file_that_cannot_be_opened_now_is_looked_at_again(tmp_path):
-    told = tmp_path / "drain"
-    drain = Drain(told)
-    before = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with Path(os.devnull).open() as last:
-        Drain(told).begin(0)
-        resource.setrlimit(resource.RLIMIT_NOFILE, (last.fileno(), before[1]))
-        try:
-            with pytest.raises(OSError, match="Too many open files"):
-                told.read_text()
-            assert not drain.closed()
-        finally:
-            resource.setrlimit(resource.RLIMIT_NOFILE, before)
-    drain._looked = 0
-    assert drain.closed()
+def test_begin_is_measured_by_a_clock_that_nobody_sets(monkeypatch):
+    drain = Drain()
+    drain.begin(3600)
+    monkeypatch.setattr(time, "time", lambda: 1e12)
+    assert not drain.closed()
