@@ -106,7 +106,7 @@ class Catseye:
         from uvicorn.protocols.http.auto import AutoHTTPProtocol
 
         from service.asgi.protocol import Laggards
-        from service.inference.store_watcher import Lookout
+        from service.inference.store_watcher import StoreWatcher
         from service.metrics import count_worker
         from service.process.garbage import Garbage
         from service.process.heartbeat import begin_beating
@@ -123,7 +123,7 @@ class Catseye:
         registry = self._pipeline.registry
         self._garbage = Garbage(lambda: registry.changes if settings.runtime == "tensorflow" else 0)
         self._garbage.begin()  # ``service.process.worker`` turned it off
-        self._lookout = Lookout(self._look, settings.reload_seconds)
+        self._lookout = StoreWatcher(self._look, settings.reload_seconds)
         if settings.reload_seconds:
             self._lookout.begin()
         if not begin_beating():

@@ -46,7 +46,7 @@ def create_web(settings: Settings) -> FastAPI:
         redoc_url=None,
         responses=PROBLEMS,
     )
-    app.state.limits = settings.limits
+    app.state.limits, app.state.timeout = settings.limits, settings.timeout
     add_handlers(app)
     for routes in (classify, models, explain, embed, lab, v2):
         app.include_router(routes.router)

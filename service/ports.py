@@ -1,7 +1,7 @@
 """What the routes that look inside a network ask of the rest of the service, and nothing more."""
 
-from collections.abc import Sequence
-from typing import Any, Protocol, cast
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar, cast
 
 import numpy as np
 from fastapi import Request
@@ -12,6 +12,7 @@ from models.store.history import History
 
 Pixels = NDArray[np.uint8]
 Floats = NDArray[np.float32]
+T = TypeVar("T")
 
 
 class Served(Protocol):
@@ -55,9 +56,6 @@ class ImageAnswer(Protocol):
 class Gateway(Protocol):
     """Finds models, decodes images and runs networks, within the service's limits."""
 
-    def begin(self) -> None:
-        """Set the deadline of the request that this task answers."""
-
     def find(
         self, model: str | None, version: str | None = None, variant: str | None = None, request_id: str = ""
     ) -> Served:
@@ -69,13 +67,18 @@ class Gateway(Protocol):
     def ready(self) -> bool:
         """Whether a model takes work."""
 
-    async def images(self, request: Request) -> list[bytes]:
-        """The image files of a request: its raw body, or its multipart fields ``image``."""
+    max_images: int
+    """Most images in one request."""
 
-    async def answer(self, served: Any, data: bytes, outputs: Sequence[str] = ("logits",)) -> ImageAnswer:
+    async def answer(
+        self, served: Any, data: bytes, outputs: Sequence[str] = ("logits",), *, deadline: float
+    ) -> ImageAnswer:
         """Decode one image file and run the network on it; ``outputs`` must hold ``logits``."""
 
-    async def infer(self, model: Any, images: Pixels, outputs: Sequence[str]) -> dict[str, Floats]:
+    async def render(self, work: Callable[[], T], *, deadline: float, pixels: int, held: int = 0) -> T:
+        """What ``work`` returns: drawing, and decoding for it, within bounds on threads and memory."""
+
+    async def infer(self, served: Any, images: Pixels, outputs: Sequence[str], *, deadline: float) -> dict[str, Floats]:
         """Outputs ``logits``, ``embedding``, ``tap_<n>`` by name for (batch, height, width, 3) pixels."""
 
 

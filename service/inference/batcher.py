@@ -18,7 +18,8 @@ from typing import Literal
 
 import numpy as np
 
-from service.ports import Floats, Pixels
+from models.image.color import Pixels
+from models.runtime.cam import Floats
 
 Outputs = dict[str, Floats]
 Run = Callable[[Pixels, Sequence[str]], Outputs]

@@ -18,8 +18,8 @@ from models.card import VariantName
 from models.errors import CatseyeError, StoreError, UnknownModel
 from models.store.presence import is_missing, was_deleted
 from models.store.store import StoredModel, get, list_models
-from service.inference.served_model import Loader, Served
-from service.inference.slot import Slot
+from service.inference.served_model import Loader, ServedModel
+from service.inference.slot import LoadedVersions
 from service.metrics import LOAD_BROKEN, LOAD_FAILURES, MODELS_READY
 
 logger = logging.getLogger("catseye")
@@ -42,7 +42,7 @@ class Registry:
         self._names = tuple(names)
         self._default = default
         self._canary = canary or {}
-        self._slots: dict[Key, Slot] = {}
+        self._slots: dict[Key, LoadedVersions] = {}
         self._refused: dict[Key, dict[str, str]] = {}
         self._absent: set[str] = set()
         self.changes = 0
@@ -73,7 +73,7 @@ class Registry:
 
     def find(
         self, model: str | None, version: str | None = None, variant: str | None = None, request_id: str = ""
-    ) -> Served:
+    ) -> ServedModel:
         """The model to use; a canary gets its share of the request ids, always the same ones."""
         name = model or self.default_name()
         wanted: VariantName = "fast" if variant == "fast" else "accurate"
@@ -92,7 +92,7 @@ class Registry:
             return slot.canary
         return slot.current
 
-    def variants(self, model: str | None) -> list[Served]:
+    def variants(self, model: str | None) -> list[ServedModel]:
         """The current accurate and fast variants of a model, the accurate one first."""
         name = model or self.default_name()
         found = [self._slots.get((name, "accurate")), self._slots.get((name, "fast"))]
@@ -114,7 +114,7 @@ class Registry:
         """Names of the served models, sorted."""
         return sorted({name for name, _ in self._slots})
 
-    def slots(self, name: str) -> dict[VariantName, Slot]:
+    def slots(self, name: str) -> dict[VariantName, LoadedVersions]:
         """The variants of a model."""
         return {variant: slot for (model, variant), slot in sorted(self._slots.items()) if model == name}
 
@@ -171,7 +171,7 @@ class Registry:
         slot = self._slots.get(key)
         leaves = None
         if slot is None:
-            slot = Slot(served)
+            slot = LoadedVersions(served)
         else:
             slot, leaves = slot.taking(served, self._canary.get(key[0], 0.0) > 0 and key[1] == "accurate")
         self._slots = {**self._slots, key: slot}
@@ -180,12 +180,12 @@ class Registry:
         if leaves is not None:
             leaves.let_go()
 
-    def _staying(self, key: Key, gone: Collection[Served]) -> set[str]:
+    def _staying(self, key: Key, gone: Collection[ServedModel]) -> set[str]:
         """Versions that are loaded and were not deleted."""
         slot = self._slots.get(key)
         return {served.version for served in slot.versions() if served not in gone} if slot else set()
 
-    def _let_go(self, gone: Collection[Served]) -> None:
+    def _let_go(self, gone: Collection[ServedModel]) -> None:
         """Serve these versions no more."""
         if not gone:
             return

@@ -14,7 +14,7 @@ from service.asgi.middleware import scope_note
 from service.asgi.problem import problem, request_id_of
 from service.inference.pipeline import Answer, Pipeline
 from service.inference.registry import describe
-from service.inference.served_model import Served
+from service.inference.served_model import ServedModel
 from service.metrics import CONTENT_TYPE_LATEST, exposition
 from service.rendering.feature_maps import (
     CHANNELS_PATTERN,
@@ -27,9 +27,10 @@ from service.rendering.feature_maps import (
     render,
 )
 from service.rendering.tiles import tiles
-from service.routes.dependencies import IMAGE_BODY, ModelQuery, limits_of, one_image
+from service.routes.dependencies import IMAGE_BODY, ModelQuery, deadline_of, limits_of, one_image, pixels_of
 from service.routes.query import describe_query, read_query
 from service.routes.schemas import ClassifyAnswer, ClassifyAnswers, ModelList
+from service.routes.uploads import read_images
 
 PICTURE_SIDE: Final = 320
 
@@ -63,8 +64,7 @@ async def post_classify(request: Request) -> Response:
     began = time.perf_counter()
     query = read_query(ClassifyQuery, request.scope["query_string"])
     pipeline = pipeline_of(request)
-    pipeline.begin()
-    files = await pipeline.images(request)
+    files = await read_images(request, pipeline.max_images)
     received = time.perf_counter() - began
     served, reason = pipeline.choose(
         query.model, query.version, query.variant, query.latency_budget_ms, request_id_of(request)
@@ -73,11 +73,14 @@ async def post_classify(request: Request) -> Response:
     note["model"] = served.metric_labels
     served.stages["receive"].observe(received)
     if len(files) == 1:
-        answer = await pipeline.answer(served, files[0])
+        answer = await pipeline.answer(served, files[0], deadline=deadline_of(request))
         body = _classified(request, served, reason, answer, query.top_k, received, began)
         note["timing_ms"] = body["timing_ms"]
     else:
-        results = await asyncio.gather(*(pipeline.answer(served, file) for file in files), return_exceptions=True)
+        deadline = deadline_of(request)
+        results = await asyncio.gather(
+            *(pipeline.answer(served, file, deadline=deadline) for file in files), return_exceptions=True
+        )
         body = {
             "results": [
                 _one_of_several(request, served, reason, result, query.top_k, received, began) for result in results
@@ -119,13 +122,13 @@ async def post_feature_maps(
 ) -> Response:
     """Shape, stride and values of the layers' feature maps, a labelled picture of them, or one of each channel."""
     pipeline = pipeline_of(request)
-    pipeline.begin()
-    data = one_image(await pipeline.images(request))
+    data = one_image(await read_images(request, pipeline.max_images))
     served = pipeline.find(chosen.model, chosen.version, chosen.variant, request_id_of(request))
     scope_note(request)["model"] = served.metric_labels
     taps, wanted = find_taps(served.card, layer or []), parse_channels(channels)
     check_size(taps, wanted, "png" if format == "tiles" else format)
-    answer = await pipeline.answer(served, data, ("logits", *(f"tap_{tap.index}" for tap in taps)))
+    deadline = deadline_of(request)
+    answer = await pipeline.answer(served, data, ("logits", *(f"tap_{tap.index}" for tap in taps)), deadline=deadline)
     head = _head(request, served, answer, top_k)
     maps = [(tap, answer.outputs[f"tap_{tap.index}"]) for tap in taps]
 
@@ -133,12 +136,17 @@ async def post_feature_maps(
         if format == "tiles":
             numbers = [None if wanted == Channels() else wanted.of(values, tap) for tap, values in maps]
             return tiles(head, maps, numbers, served.card, served.head()[0])
-        picture = thumbnail(data, PICTURE_SIDE, limits_of(request)) if format == "png" else None
+        picture = thumbnail(data, PICTURE_SIDE, limits) if format == "png" else None
         return render(head, maps, wanted, format, picture)
 
-    return Response(
-        await anyio.to_thread.run_sync(draw), media_type=MEDIA_TYPES["json" if format == "tiles" else format]
+    limits = limits_of(request)
+    body = await pipeline.render(
+        draw,
+        deadline=deadline,
+        pixels=pixels_of(data, limits) if format == "png" else 0,
+        held=sum(values.nbytes for _, values in maps),
     )
+    return Response(body, media_type=MEDIA_TYPES["json" if format == "tiles" else format])
 
 
 @router.get("/v1/models", tags=["models"], summary="The served models", response_model=ModelList)
@@ -164,7 +172,7 @@ async def get_metrics() -> Response:
     return Response(await anyio.to_thread.run_sync(exposition), media_type=CONTENT_TYPE_LATEST)
 
 
-def _head(request: Request, served: Served, answer: Answer, top_k: int) -> dict[str, Any]:
+def _head(request: Request, served: ServedModel, answer: Answer, top_k: int) -> dict[str, Any]:
     order = answer.probabilities.argsort()[::-1][:top_k]
     labels, probabilities = served.card.labels, answer.probabilities
     return {
@@ -178,7 +186,7 @@ def _head(request: Request, served: Served, answer: Answer, top_k: int) -> dict[
 
 def _classified(
     request: Request,
-    served: Served,
+    served: ServedModel,
     reason: str | None,
     answer: Answer,
     top_k: int,
@@ -195,7 +203,7 @@ def _classified(
 
 def _one_of_several(
     request: Request,
-    served: Served,
+    served: ServedModel,
     reason: str | None,
     result: Answer | BaseException,
     top_k: int,

@@ -8,7 +8,8 @@ from pydantic import BaseModel, ConfigDict
 
 from models.card import VariantName
 from models.errors import BadParameter
-from models.image.decode import Limits
+from models.image.decode import Limits, inspect
+from service.asgi import deadline
 from service.asgi.middleware import scope_note
 from service.asgi.problem import request_id_of
 from service.ports import Served, gateway_of
@@ -51,6 +52,17 @@ def find_model(request: Request, chosen: ModelQuery) -> Served:
 def limits_of(request: Request) -> Limits:
     """How large an image may be, as it is set."""
     return cast(Limits, request.app.state.limits)
+
+
+def deadline_of(request: Request) -> float:
+    """When the request is answered 504 (``time.monotonic``)."""
+    return deadline.current(request.app.state.timeout)
+
+
+def pixels_of(data: bytes, limits: Limits) -> int:
+    """Pixels of an image file, by its header."""
+    info = inspect(data, limits)
+    return info.width * info.height
 
 
 def one_image(files: Sequence[bytes]) -> bytes:

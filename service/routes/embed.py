@@ -9,7 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from service.asgi.problem import request_id_of
 from service.ports import Floats, gateway_of
-from service.routes.dependencies import IMAGE_BODY, ModelQuery, find_model, one_image
+from service.routes.dependencies import IMAGE_BODY, ModelQuery, deadline_of, find_model, one_image
+from service.routes.uploads import read_images
 
 
 class EmbedAnswer(BaseModel):
@@ -43,10 +44,11 @@ async def post_embed(
 ) -> Response:
     """The averages of the feature maps, as the head sees them; divided by its length with ``normalize``."""
     gateway = gateway_of(request)
-    gateway.begin()
-    data = one_image(await gateway.images(request))
+    data = one_image(await read_images(request, gateway.max_images))
     served = find_model(request, chosen)
-    vector = (await gateway.answer(served, data, ("logits", "embedding"))).outputs["embedding"]
+    vector = (await gateway.answer(served, data, ("logits", "embedding"), deadline=deadline_of(request))).outputs[
+        "embedding"
+    ]
     answer = {
         "model": served.name,
         "version": served.version,

@@ -11,7 +11,6 @@ between logits decide, and what all labels share would drown them. Its mean is t
 from dataclasses import dataclass
 from typing import Annotated, Any, Final, Literal
 
-import anyio.to_thread
 import numpy as np
 import orjson
 from fastapi import APIRouter, Query, Request, Response
@@ -25,7 +24,8 @@ from models.runtime.base import class_activation, softmax
 from service.asgi.problem import request_id_of
 from service.ports import Floats, Served, gateway_of
 from service.rendering.overlay import activation_overlay
-from service.routes.dependencies import IMAGE_BODY, ModelQuery, find_model, limits_of, one_image
+from service.routes.dependencies import IMAGE_BODY, ModelQuery, deadline_of, find_model, limits_of, one_image, pixels_of
+from service.routes.uploads import read_images
 
 PICTURE_SIDE: Final = 640
 """Longer side in pixels of the photograph under the heat map."""
@@ -87,16 +87,18 @@ async def post_explain(
 ) -> Response:
     """Class activation: warm places speak for the label, cold ones against it."""
     gateway = gateway_of(request)
-    gateway.begin()
-    data = one_image(await gateway.images(request))
+    data = one_image(await read_images(request, gateway.max_images))
     served = find_model(request, chosen)
     index = check(served.card, label)
     wanted = ["logits", *(f"tap_{pool.tap}" for pool in served.card.head.pools)]
-    answer = await gateway.answer(served, data, wanted)
+    answer = await gateway.answer(served, data, wanted, deadline=deadline_of(request))
     explanation = explain(served.card, served.head(), answer.outputs, index)
     if format == "json":
         return Response(_json(request_id_of(request), served, explanation), media_type="application/json")
-    picture = await anyio.to_thread.run_sync(_png, data, explanation, limits_of(request))
+    limits = limits_of(request)
+    picture = await gateway.render(
+        lambda: _png(data, explanation, limits), deadline=deadline_of(request), pixels=pixels_of(data, limits)
+    )
     return Response(picture, media_type="image/png")
 
 

@@ -19,7 +19,7 @@ from models.errors import BadImage, BadParameter, UnknownModel, UnsupportedMedia
 from models.runtime.base import softmax
 from service.asgi.problem import PROTOCOL_PATH
 from service.ports import Gateway, Served, gateway_of
-from service.routes.dependencies import ModelQuery, find_model
+from service.routes.dependencies import ModelQuery, deadline_of, find_model
 from service.routes.json_schema import inlined_schema
 from service.routes.openapi import INFERENCE
 from service.routes.v2.codec import classification, parse, read_images, render
@@ -124,7 +124,6 @@ async def infer(
 ) -> Response:
     """Tensors or encoded images in; logits, probabilities, labels and embedding out, or those asked for."""
     gateway = gateway_of(request)
-    gateway.begin()
     served = _find(request, model, version)
     _check_encoding(request)
     body = await request.body()
@@ -134,9 +133,9 @@ async def infer(
     images = read_images(parsed, served.card.input_size)
     needed = ("logits", "embedding") if any(name == "embedding" for name, *_ in wanted) else ("logits",)
     if isinstance(images, list):
-        results = await _run_files(gateway, served, images, needed)
+        results = await _run_files(gateway, served, images, needed, deadline_of(request))
     else:
-        results = await gateway.infer(served, images, needed)
+        results = await gateway.infer(served, images, needed, deadline=deadline_of(request))
     head = {"model_name": served.name, "model_version": served.version}
     if parsed.request.id is not None:
         head["id"] = parsed.request.id
@@ -189,10 +188,10 @@ def _flag(parameters: dict[str, Any], key: str, default: bool) -> bool:
 
 
 async def _run_files(
-    gateway: Gateway, served: Served, files: list[bytes], outputs: tuple[str, ...]
+    gateway: Gateway, served: Served, files: list[bytes], outputs: tuple[str, ...], deadline: float
 ) -> dict[str, NDArray[np.float32]]:
     """Every file decoded and run like an image of the other routes, the results as one batch."""
-    tasks = (gateway.answer(served, data, outputs) for data in files)
+    tasks = (gateway.answer(served, data, outputs, deadline=deadline) for data in files)
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     for place, answer in enumerate(answers):
         if isinstance(answer, BadImage):

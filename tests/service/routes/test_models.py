@@ -8,7 +8,7 @@ from models.errors import UnknownModel
 from models.store.history import HISTORY_FILE, History, Phase
 from service.application import create_web
 from service.inference.execution_plan import Plan
-from service.inference.served_model import Served
+from service.inference.served_model import ServedModel
 from service.settings import Settings
 from tests.support.networks import copied, stored
 
@@ -22,9 +22,9 @@ def model(tmp_path):
 
 @pytest.fixture
 def client(model):
-    served = Served(model, Settings(), Plan(streams=1, threads=1, batch=1))
+    served = ServedModel(model, Settings(), Plan(streams=1, threads=1, batch=1))
 
-    def find(name: str, version: str | None, variant: str | None, request_id: str) -> Served:
+    def find(name: str, version: str | None, variant: str | None, request_id: str) -> ServedModel:
         if name != "network":
             raise UnknownModel(f"Model {name} is not served. Served are: network.")
         return served
