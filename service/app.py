@@ -69,16 +69,14 @@ async def mounted(scope: "Scope", receive: "Receive", send: "Send") -> None:
 
 
 def edged(app: "ASGIApp") -> "ASGIApp":
-    """BentoML's application with the edge around it."""
-    from service.asgi.middleware import Edge
-    from service.fast_path import Shortcut
+    """BentoML's application with our middleware around it."""
+    from service.asgi.middleware import ServiceMiddleware
+    from service.fast_path import FastPath
     from service.process.sockets import stop_listening
-    from service.routes.turnstile import Turnstile
 
-    if settings.cors_origins:  # pages of other origins would not be shown what comes from outside the application
-        return Edge(app, settings=settings, drain=drain, web=mounted, last_call=stop_listening)
-    turnstile = Turnstile(lambda: web().state.gateway)
-    return Edge(app, settings=settings, drain=drain, web=Shortcut(web), turnstile=turnstile, last_call=stop_listening)
+    # The fast path has no headers for pages of other origins.
+    routes = mounted if settings.cors_origins else FastPath(web)
+    return ServiceMiddleware(app, settings=settings, drain=drain, routes=routes, stop_listening=stop_listening)
 
 
 @bentoml.service(
@@ -119,7 +117,7 @@ class Catseye:
         Laggards(settings.timeout).watch(AutoHTTPProtocol)
         self._pipeline = begun.result()
         making.join()
-        web().state.gateway = self._pipeline
+        web().state.pipeline = self._pipeline
         registry = self._pipeline.registry
         self._garbage = Garbage(lambda: registry.changes if settings.runtime == "tensorflow" else 0)
         self._garbage.begin()  # ``service.process.worker`` turned it off
@@ -133,11 +131,12 @@ class Catseye:
         self._pipeline.registry.refresh()
         self._garbage.look()
 
-    def __is_ready__(self) -> bool:
+    # Both are coroutines, since BentoML would run functions in threads that other work can keep busy.
+    async def __is_ready__(self) -> bool:
         """Whether a model is loaded and warm, and the server is not on its way out."""
         return self._pipeline.ready() and not drain.draining()
 
-    def __is_alive__(self) -> bool:
+    async def __is_alive__(self) -> bool:
         """Whether the process answers, which it does if this runs."""
         return True
 

@@ -10,10 +10,10 @@ import numpy as np
 import orjson
 
 from models.errors import BadParameter
+from models.image.color import Pixels
 from models.runtime.base import Kind, open_runtime
 from models.store.store import StoredModel
 from service.inference.batcher import Batcher, Outputs
-from service.ports import Pixels
 from tests.chaos.processes import port_of, whole
 from tests.chaos.row import Row
 from tests.chaos.traffic import read_reply, request, until

@@ -22,8 +22,8 @@ def test_the_service_has_the_workers_and_the_time_that_were_set():
     assert found.stdout.split() == ["catseye", "3", "35.0"]
 
 
-def test_the_edge_is_the_first_to_see_a_request_unless_bentoml_is_set_to_do_something_before():
+def test_the_middleware_is_outside_bentoml_unless_bentoml_is_configured():
     code = "from service.app import Catseye as c; print(type(c.to_asgi(is_main=True)).__name__, len(c.middlewares))"
-    assert run(code).stdout.split()[-2:] == ["Edge", "0"]
+    assert run(code).stdout.split()[-2:] == ["ServiceMiddleware", "0"]
     found = run(code, BENTOML_CONFIG_OPTIONS="tracing.sample_rate=1.0")
     assert found.stdout.split()[-2:] == ["Starlette", "1"], found.stderr

@@ -19,9 +19,8 @@ from numpy.typing import NDArray
 from pydantic import ValidationError
 
 from models.errors import BadParameter
+from models.image.color import Pixels
 from service.routes.v2.schemas import INPUT, MAX_BATCH, InferRequest, RequestInput
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
