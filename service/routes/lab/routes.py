@@ -17,7 +17,7 @@ from models.card import Tap
 from models.errors import BadParameter
 from models.image.decode import Limits, inspect, thumbnail
 from service.asgi.deadline import deadline_of
-from service.rendering.feature_grid import feature_grid
+from service.rendering.feature_grid import Layer, feature_grids
 from service.routes.dependencies import limits_of, pipeline_of, pixels_of
 from service.routes.lab.convolution import convolve, output_shape, pad_widths, pool, steps
 from service.routes.lab.presets import PRESETS, Preset
@@ -97,7 +97,7 @@ def _picture(answer: dict[str, Any]) -> bytes:
     rows, columns, count = maps.shape
     stride = max(1, round(answer["input"]["shape"][0] / rows))
     tap = Tap(index=0, name=name.replace("_", " "), shape=(rows, columns, count), stride=stride)
-    return feature_grid(maps, tap, channels=range(count))
+    return feature_grids([Layer(maps=maps, tap=tap, channels=range(count))])
 
 
 def _computed(request: ConvolveRequest, file: bytes | None, limits: Limits) -> dict[str, Any]:
@@ -112,24 +112,26 @@ def _computed(request: ConvolveRequest, file: bytes | None, limits: Limits) -> d
     # (rows, columns, maps), for the image itself where nothing is convolved
     maps = pixels if pixels.ndim == 3 else pixels[:, :, None]
     if request.kernel is not None:
-        maps = _convolve(request, pixels, answer)
+        maps = _convolve(request, maps, _kernels(request, pixels), answer, is_matrix=pixels.ndim == 2)
     if request.pool is not None:
         _pool(request.pool, maps, request.steps, answer)
     return answer
 
 
-def _convolve(request: ConvolveRequest, pixels: Floats, answer: dict[str, Any]) -> Floats:
-    kernels = _kernels(request, pixels)
+def _convolve(
+    request: ConvolveRequest, image: Floats, kernels: Floats, answer: dict[str, Any], *, is_matrix: bool
+) -> Floats:
     stride = _pair(request.stride)
     window = (kernels.shape[0], kernels.shape[1])
-    rows, columns = output_shape(pixels.shape, window, stride, request.padding)
+    rows, columns = output_shape(image.shape, window, stride, request.padding)
     _bound(rows, columns, kernels, request.steps)
-    (top, bottom), (left, right) = pad_widths(pixels.shape, window, stride, request.padding)
-    maps = convolve(pixels, kernels, stride, request.padding)
+    (top, bottom), (left, right) = pad_widths(image.shape, window, stride, request.padding)
+    maps = convolve(image, kernels, stride, request.padding)
     answer["padding"] = {"top": top, "bottom": bottom, "left": left, "right": right}
     answer["shape"] = maps.shape
     answer["feature_maps"] = _by_map(maps)
     if request.steps:
+        cell = (..., 0) if is_matrix else ...  # windows of a matrix are matrices
         answer["steps"] = [
             {
                 "map": step.kernel,
@@ -137,11 +139,11 @@ def _convolve(request: ConvolveRequest, pixels: Floats, answer: dict[str, Any]) 
                 "column": step.column,
                 "top": step.top,
                 "left": step.left,
-                "window": np.ascontiguousarray(step.window),
-                "products": np.ascontiguousarray(step.products),
-                "sum": step.total,
+                "window": np.ascontiguousarray(step.window[cell]),
+                "products": np.ascontiguousarray(step.products[cell]),
+                "sum": float(step.products.sum()),
             }
-            for step in steps(pixels, kernels, stride, request.padding)
+            for step in steps(image, kernels, stride, request.padding)
         ]
     return maps
 
