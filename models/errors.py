@@ -53,6 +53,12 @@ class UnknownLayer(CatseyeError):
     status, code, title = 404, "unknown_layer", "Unknown layer"
 
 
+class SlowBody(CatseyeError):
+    """The client did not send its whole body before the deadline."""
+
+    status, code, title = 408, "slow_body", "Body too slow"
+
+
 class TooLarge(CatseyeError):
     """The body is over the byte limit."""
 

@@ -52,14 +52,12 @@ async def mounted(scope: "Scope", receive: "Receive", send: "Send") -> None:
 
 def with_middleware(app: "ASGIApp") -> "ASGIApp":
     """BentoML's application with our middleware around it."""
-    from service.asgi.middleware import Edge
-    from service.fast_path import Shortcut
-    from service.routes.turnstile import Turnstile
+    from service.asgi.middleware import ServiceMiddleware
+    from service.fast_path import FastPath
 
-    if settings.cors_origins:  # pages of other origins would not be shown what comes from outside the application
-        return Edge(app, settings=settings, drain=drain, web=mounted)
-    turnstile = Turnstile(lambda: web().state.gateway)
-    return Edge(app, settings=settings, drain=drain, web=Shortcut(web), turnstile=turnstile)
+    # The fast path has no headers for pages of other origins.
+    routes = mounted if settings.cors_origins else FastPath(web)
+    return ServiceMiddleware(app, settings=settings, drain=drain, routes=routes)
 
 
 @bentoml.service(
@@ -76,7 +74,7 @@ class Catseye:
 
     def __init__(self) -> None:
         from service.inference.preload import opening
-        from service.inference.store_watcher import Lookout
+        from service.inference.store_watcher import StoreWatcher
         from service.logs import write_log_lines
         from service.metrics import count_worker
 
@@ -88,10 +86,10 @@ class Catseye:
         count_worker(settings.workers)
         self._pipeline = begun.result()
         making.join()
-        web().state.gateway = self._pipeline
-        self._lookout = Lookout(self._pipeline.registry.refresh, settings.reload_seconds)
+        web().state.pipeline = self._pipeline
+        self._watcher = StoreWatcher(self._pipeline.registry.refresh, settings.reload_seconds)
         if settings.reload_seconds:
-            self._lookout.begin()
+            self._watcher.begin()
 
     # Both are coroutines, since BentoML calls plain functions in threads, which other work may hold.
 
@@ -108,7 +106,7 @@ class Catseye:
         """Close the models, once running requests have ended."""
         from service.logs import flush_log_lines
 
-        self._lookout.end()
+        self._watcher.end()
         self._pipeline.close()
         flush_log_lines()
 

@@ -11,11 +11,11 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.asgi.problem import PROTOCOL_PATH, add_handlers
-from service.routes import classify, embed, explain, models
+from service.asgi.problem import add_handlers
+from service.routes import classify, embed, explain, feature_maps, metrics, models
 from service.routes.lab import routes as lab
-from service.routes.openapi import add_examples
-from service.routes.schemas import PROBLEMS, Problem
+from service.routes.openapi import extend_document
+from service.routes.schemas import PROBLEMS
 from service.routes.v2 import routes as v2
 from service.settings import Settings
 
@@ -37,7 +37,7 @@ PAGE_HEADERS: Final = (
 
 
 def create_web(settings: Settings) -> FastAPI:
-    """The application; ``app.state.gateway`` is set where the models are loaded."""
+    """The application; ``app.state.pipeline`` is set when the models are loaded."""
     app = FastAPI(
         title="catseye",
         version=version("catseye"),
@@ -48,7 +48,7 @@ def create_web(settings: Settings) -> FastAPI:
     )
     app.state.limits = settings.limits
     add_handlers(app)
-    for routes in (classify, models, explain, embed, lab, v2):
+    for routes in (classify, feature_maps, models, metrics, explain, embed, lab, v2):
         app.include_router(routes.router)
     app.add_api_route("/page/links.json", _links(settings), include_in_schema=False)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
@@ -64,29 +64,8 @@ def create_web(settings: Settings) -> FastAPI:
             allow_headers=["content-type", "x-api-key", "authorization", "x-request-id"],
             expose_headers=["x-request-id", "retry-after"],
         )
-    _describe_problems(app)
+    extend_document(app)
     return app
-
-
-def _describe_problems(app: FastAPI) -> None:
-    """Put problems and examples into the document, and drop FastAPI's own schemas for errors, which are never sent."""
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = plain()
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            schemas["Problem"] = Problem.model_json_schema()
-            for name in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(name, None)
-            for path, operations in document["paths"].items():
-                for operation in operations.values() if path.startswith(PROTOCOL_PATH) else ():
-                    operation["responses"].pop("422", None)
-            add_examples(document)
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
 
 
 def _links(settings: Settings) -> Callable[[], Awaitable[dict[str, str]]]:

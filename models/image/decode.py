@@ -26,8 +26,9 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
+from models.arrays import Pixels
 from models.errors import BadImage, BadParameter, CatseyeError, TooLarge, TooManyPixels
-from models.image.color import Box, Pixels, to_rgb
+from models.image.color import Box, to_rgb
 from models.image.filetype import describe_file
 from models.image.header import ImageInfo, read_header
 

@@ -202,7 +202,7 @@ def was_deleted(model: StoredModel) -> bool:
     """
     if not is_missing(model):
         return False
-    # By way of the link that a server may have in place of the folder: see ``service.process.launcher.private_home``.
+    # By way of the link that a server may have in place of the folder: see ``service.process.supervisor.private_home``.
     home = (store_home() / "models").resolve().parent
     return bool(list_models()) or was_emptied(home)
 

@@ -1,39 +1,35 @@
-"""Until when the current request must be answered: the service's limit, or a shorter one that the client sets."""
+"""When a request must be answered: the service's time limit, or a shorter one that the client sets."""
 
-import contextvars
 import math
 import time
 from typing import Final
 
+from starlette.requests import Request
+
 from models.errors import BadParameter
+from service.asgi.context import RequestState, state_of
 
 HEADER: Final = "x-timeout-ms"
-_deadline: contextvars.ContextVar[float | None] = contextvars.ContextVar("deadline", default=None)
 
 
-def begin(limit: float, header: str | None = None) -> float:
-    """Set the deadline of the request that this task answers, and give it (``time.monotonic``).
+def set_deadline(state: RequestState, limit: float, header: str | None = None) -> float:
+    """Set a request's deadline and give it (``time.monotonic``).
 
     ``limit`` is in seconds; ``header`` is the client's own limit in milliseconds, which can only shorten it.
-    A deadline that stands already may be shortened, not moved out. Raises ``BadParameter`` for a header that
-    is no such number.
+    Raises ``BadParameter`` for a header that is no such number.
     """
-    ends = time.monotonic() + min(limit, _seconds(header))
-    standing = _deadline.get()
-    ends = ends if standing is None else min(ends, standing)
-    _deadline.set(ends)
-    return ends
+    if header is not None:
+        limit = min(limit, _seconds(header))
+    deadline = state["deadline"] = time.monotonic() + limit
+    return deadline
 
 
-def current(limit: float) -> float:
-    """The deadline of this task's request, or ``limit`` seconds from now where none was set."""
-    ends = _deadline.get()
-    return time.monotonic() + limit if ends is None else ends
+def deadline_of(request: Request) -> float:
+    """A request's deadline (``time.monotonic``)."""
+    return state_of(request)["deadline"]
 
 
-def _seconds(header: str | None) -> float:
-    if header is None:
-        return math.inf
+def _seconds(header: str) -> float:
     try:
         milliseconds = float(header)
     except ValueError:

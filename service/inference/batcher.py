@@ -18,7 +18,7 @@ from typing import Literal
 
 import numpy as np
 
-from service.ports import Floats, Pixels
+from models.arrays import Floats, Pixels
 
 Outputs = dict[str, Floats]
 Run = Callable[[Pixels, Sequence[str]], Outputs]

@@ -2,17 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
+from typing import Final, TypeVar
 
 from models.errors import Overloaded, TimedOut
 from service.metrics import QUEUE_DEPTH
 
+T = TypeVar("T")
+
+MAX_HELD_BYTES: Final = 256_000_000
+"""Most bytes of feature maps and other arrays that drawing work holds, waiting and running."""
 _SMOOTHING = 0.1
 _FIRST_GUESS = 0.05
 
 
-class Gate:
+class AdmissionQueue:
     """Lets ``slots`` pieces of work run at once and ``queue`` wait, first come first served.
 
     The first ``ahead`` of those who wait are let in already, for the threads to have their next work at hand: where
@@ -105,3 +112,82 @@ class Gate:
         return TimedOut(
             f"No answer from model {self._name} within the time limit. Try again later, or send fewer images at once."
         )
+
+
+class RenderQueue:
+    """Runs drawing work in a few threads of its own, within bounds on memory, first come first served.
+
+    Decoding an image to show it takes up to 16 bytes a pixel (WebP), so the pixels of what runs at once are bounded,
+    as are the arrays held by what waits. One piece of work always fits, however large.
+    """
+
+    def __init__(self, *, threads: int, queue: int, max_pixels: int, max_held: int = MAX_HELD_BYTES) -> None:
+        self._executor = ThreadPoolExecutor(threads, "catseye-render")
+        self._threads, self._queue = threads, queue
+        self._max_pixels, self._max_held = max_pixels, max_held
+        self._running = self._pixels = self._held = 0
+        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+
+    async def run(self, work: Callable[[], T], *, deadline: float, pixels: int = 0, held: int = 0) -> T:
+        """What ``work`` returns or raises; see ``Pipeline.render``."""
+        if len(self._waiting) >= self._queue or (self._held and self._held + held > self._max_held):
+            raise Overloaded(f"{len(self._waiting)} pictures wait to be drawn, which is the limit. Try again later.")
+        if time.monotonic() >= deadline:
+            raise _picture_timed_out()
+        self._held += held
+        try:
+            await self._turn(pixels, deadline)
+        except BaseException:
+            self._held -= held
+            raise
+        running = asyncio.get_running_loop().run_in_executor(self._executor, work)
+        # The thread goes on where the client has left: the memory is free when it has ended, not before.
+        running.add_done_callback(lambda _: self._leave(pixels, held))
+        return await asyncio.shield(running)
+
+    def close(self) -> None:
+        """Wait for what runs, and end the threads."""
+        self._executor.shutdown()
+
+    async def _turn(self, pixels: int, deadline: float) -> None:
+        """Wait until the work may run, and count it as running."""
+        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.append((turn, pixels))
+        self._admit()
+        try:
+            async with asyncio.timeout(deadline - time.monotonic()):
+                await turn
+        except BaseException as error:
+            if turn.done() and not turn.cancelled():  # it was admitted at the same moment
+                self._running -= 1
+                self._pixels -= pixels
+            else:
+                self._waiting = deque(entry for entry in self._waiting if entry[0] is not turn)
+            self._admit()
+            if isinstance(error, TimeoutError):
+                raise _picture_timed_out() from None
+            raise
+
+    def _leave(self, pixels: int, held: int) -> None:
+        self._running -= 1
+        self._pixels -= pixels
+        self._held -= held
+        self._admit()
+
+    def _admit(self) -> None:
+        """Let in from the front of the line what fits."""
+        while self._waiting and self._running < self._threads:
+            turn, pixels = self._waiting[0]
+            if turn.cancelled():  # the client has left, and its task has not run since
+                self._waiting.popleft()
+                continue
+            if self._running and self._pixels + pixels > self._max_pixels:
+                return
+            self._waiting.popleft()
+            self._running += 1
+            self._pixels += pixels
+            turn.set_result(None)
+
+
+def _picture_timed_out() -> TimedOut:
+    return TimedOut("No picture within the time limit. Try again later.")

@@ -17,8 +17,8 @@ from typing import Any
 from models.card import VariantName
 from models.errors import CatseyeError, StoreError, UnknownModel
 from models.store.store import StoredModel, get, is_missing, list_models, was_deleted
-from service.inference.served_model import Loader, Served
-from service.inference.slot import Slot
+from service.inference.served_model import Loader, ServedModel
+from service.inference.slot import LoadedVersions
 from service.metrics import LOAD_BROKEN, LOAD_FAILURES, MODELS_READY
 
 logger = logging.getLogger("catseye")
@@ -41,7 +41,7 @@ class Registry:
         self._names = tuple(names)
         self._default = default
         self._canary = canary or {}
-        self._slots: dict[Key, Slot] = {}
+        self._slots: dict[Key, LoadedVersions] = {}
         self._refused: dict[Key, dict[str, str]] = {}
         self._absent: set[str] = set()
         self.changes = 0
@@ -72,7 +72,7 @@ class Registry:
 
     def find(
         self, model: str | None, version: str | None = None, variant: str | None = None, request_id: str = ""
-    ) -> Served:
+    ) -> ServedModel:
         """The model to use; a canary gets its share of the request ids, always the same ones."""
         name = model or self.default_name()
         wanted: VariantName = "fast" if variant == "fast" else "accurate"
@@ -91,7 +91,7 @@ class Registry:
             return slot.canary
         return slot.current
 
-    def variants(self, model: str | None) -> list[Served]:
+    def variants(self, model: str | None) -> list[ServedModel]:
         """The current accurate and fast variants of a model, the accurate one first."""
         name = model or self.default_name()
         found = [self._slots.get((name, "accurate")), self._slots.get((name, "fast"))]
@@ -113,7 +113,7 @@ class Registry:
         """Names of the served models, sorted."""
         return sorted({name for name, _ in self._slots})
 
-    def slots(self, name: str) -> dict[VariantName, Slot]:
+    def slots(self, name: str) -> dict[VariantName, LoadedVersions]:
         """The variants of a model."""
         return {variant: slot for (model, variant), slot in sorted(self._slots.items()) if model == name}
 
@@ -170,7 +170,7 @@ class Registry:
         slot = self._slots.get(key)
         leaves = None
         if slot is None:
-            slot = Slot(served)
+            slot = LoadedVersions(served)
         else:
             slot, leaves = slot.taking(served, self._canary.get(key[0], 0.0) > 0 and key[1] == "accurate")
         self._slots = {**self._slots, key: slot}
@@ -179,12 +179,12 @@ class Registry:
         if leaves is not None:
             leaves.let_go()
 
-    def _staying(self, key: Key, gone: Collection[Served]) -> set[str]:
+    def _staying(self, key: Key, gone: Collection[ServedModel]) -> set[str]:
         """Versions that are loaded and were not deleted."""
         slot = self._slots.get(key)
         return {served.version for served in slot.versions() if served not in gone} if slot else set()
 
-    def _let_go(self, gone: Collection[Served]) -> None:
+    def _let_go(self, gone: Collection[ServedModel]) -> None:
         """Serve these versions no more."""
         if not gone:
             return

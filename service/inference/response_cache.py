@@ -4,15 +4,15 @@ import hashlib
 import threading
 from collections import OrderedDict
 
+from models.arrays import Floats
 from service.metrics import CACHE_BYTES, CACHE_LOOKUPS
-from service.ports import Floats
 
 Key = tuple[bytes, str]
 _OVERHEAD = 512
 """Bytes of keys and objects around an answer's numbers, about."""
 
 
-class Cache:
+class ResponseCache:
     """Logits by (hash of the file, tag of the model); ``megabytes`` 0 keeps nothing."""
 
     def __init__(self, megabytes: float) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from prometheus_client import Counter, Histogram
 
+from models.arrays import Floats, Pixels
 from models.card import Card, VariantName
 from models.export.head import read_head
 from models.runtime.base import Runtime
@@ -18,9 +19,8 @@ from models.store.store import StoredModel
 from service.inference.batcher import Batcher, Reason
 from service.inference.drift import DriftWatch
 from service.inference.execution_plan import Plan, open_for
-from service.inference.queue import Gate
+from service.inference.queue import AdmissionQueue
 from service.metrics import BATCH_SIZE, CONFIDENCE, MODEL_INFO, PREDICTIONS, STAGES
-from service.ports import Floats, Pixels
 from service.settings import Settings
 
 _WARM_RUNS = 5
@@ -29,7 +29,7 @@ _AHEAD = 4
 """Images at hand for each thread, beside the one that it works on, where so many wait."""
 
 
-class Served:
+class ServedModel:
     """A stored model with its runtime and its queue."""
 
     def __init__(self, stored: StoredModel, settings: Settings, plan: Plan, cores: int | None = None) -> None:
@@ -49,7 +49,7 @@ class Served:
         )
         # The batches that run, and another that gathers meanwhile.
         self.slots = plan.threads if self.batcher is None else max(plan.threads, plan.batch * (plan.streams + 1))
-        self.gate = Gate(self.name, slots=self.slots, queue=settings.queue, ahead=_AHEAD * self.slots)
+        self.queue = AdmissionQueue(self.name, slots=self.slots, queue=settings.queue, ahead=_AHEAD * self.slots)
         self._recent: deque[float] = deque(maxlen=_RECENT)
         self.drift = DriftWatch(self.name, self.card) if self.variant == "accurate" else None
         self._warm()
@@ -70,7 +70,7 @@ class Served:
             began = time.perf_counter()
             pixels = decode()
             decoded = time.perf_counter()
-            answer = self.runtime.run(pixels[None], outputs, alone=self.gate.inside == 1)
+            answer = self.runtime.run(pixels[None], outputs, alone=self.queue.inside == 1)
             found = {name: value[0] for name, value in answer.items()}
             seconds = {"decode": decoded - began, "inference": time.perf_counter() - decoded}
         else:
@@ -171,4 +171,4 @@ class Served:
         }
 
 
-Loader = Callable[[StoredModel], Served]
+Loader = Callable[[StoredModel], ServedModel]

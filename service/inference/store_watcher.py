@@ -9,7 +9,7 @@ from models.errors import StoreError
 logger = logging.getLogger("catseye")
 
 
-class Lookout:
+class StoreWatcher:
     """Calls ``look`` every so many seconds in a thread of its own, whatever it raises."""
 
     def __init__(self, look: Callable[[], object], seconds: float) -> None:

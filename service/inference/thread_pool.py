@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
-class Workers:
+class ThreadPool:
     """At least ``threads`` daemon threads that run what ``run`` is given, first come first served."""
 
     def __init__(self, threads: int, name: str = "catseye") -> None:

@@ -10,14 +10,15 @@ from typing import IO, Any, Literal
 
 import orjson
 
+from models.arrays import softmax
 from models.errors import BadImage, BadParameter, CatseyeError, TooLarge, UnknownModel
 from models.image.decode import decode
-from models.runtime.base import Outputs, softmax
+from models.runtime.base import Outputs
 from models.store import store
 from models.store.store import StoredModel
 from service.inference.execution_plan import processors
 from service.inference.registry import no_fast_variant
-from service.inference.served_model import Served
+from service.inference.served_model import ServedModel
 from service.inference.tuning import plan_for
 from service.settings import Settings
 
@@ -65,9 +66,9 @@ def find_model(name: str | None, version: str | None = None, *, fast: bool = Fal
     raise no_fast_variant(name)
 
 
-def load(model: StoredModel, settings: Settings, *, cores: int | None = None) -> Served:
+def load(model: StoredModel, settings: Settings, *, cores: int | None = None) -> ServedModel:
     """The model, ready to run as it was last measured, else in the usual way; in so many processor cores, if given."""
-    return Served(model, settings, plan_for(model, settings, 0), cores)
+    return ServedModel(model, settings, plan_for(model, settings, 0), cores)
 
 
 def read(path: Path, settings: Settings) -> bytes:
@@ -85,13 +86,13 @@ def read(path: Path, settings: Settings) -> bytes:
     return data
 
 
-def run(served: Served, data: bytes, settings: Settings, outputs: Sequence[str] = ("logits",)) -> Outputs:
+def run(served: ServedModel, data: bytes, settings: Settings, outputs: Sequence[str] = ("logits",)) -> Outputs:
     """The network's outputs for one image file, without the batch dimension."""
     pixels = decode(data, served.card.input_size, settings.limits)
     return {name: value[0] for name, value in served.run(pixels[None], outputs).items()}
 
 
-def predictions(served: Served, outputs: Outputs, top_k: int) -> tuple[tuple[str, float], ...]:
+def predictions(served: ServedModel, outputs: Outputs, top_k: int) -> tuple[tuple[str, float], ...]:
     """The most probable labels with their calibrated probabilities."""
     probabilities = softmax(outputs["logits"], served.card.temperature)
     order = probabilities.argsort()[::-1][:top_k]
@@ -99,7 +100,7 @@ def predictions(served: Served, outputs: Outputs, top_k: int) -> tuple[tuple[str
 
 
 def classify(
-    served: Served, files: Iterable[Path], settings: Settings, top_k: int, *, threads: int | None = None
+    served: ServedModel, files: Iterable[Path], settings: Settings, top_k: int, *, threads: int | None = None
 ) -> Iterator[Result]:
     """A result for each file, in order, going on after bad files; by default in a thread for every processor."""
     threads = threads or processors()
@@ -124,7 +125,7 @@ def classify(
 class Table:
     """Writes results as JSON lines, or as CSV with a column pair for each of the ``top_k`` labels, headed or not."""
 
-    def __init__(self, out: IO[str], kind: TableFormat, served: Served, top_k: int, *, head: bool = True) -> None:
+    def __init__(self, out: IO[str], kind: TableFormat, served: ServedModel, top_k: int, *, head: bool = True) -> None:
         self._out, self._kind, self._served = out, kind, served
         self._most = min(top_k, len(served.card.labels))
         self._csv = csv.writer(out, lineterminator="\n")

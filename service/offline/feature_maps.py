@@ -8,7 +8,7 @@ from models.errors import BadParameter, CatseyeError
 from models.files import output_errors
 from models.image.decode import thumbnail
 from models.store.store import StoredModel
-from service.inference.served_model import Served
+from service.inference.served_model import ServedModel
 from service.offline import classify
 from service.rendering.feature_maps import MapFormat, check_size, find_taps, parse_channels, render
 from service.settings import Settings
@@ -26,7 +26,7 @@ class Maps:
         self._taps, self._channels = find_taps(stored.card, layers), parse_channels(channels)
         check_size(self._taps, self._channels, kind)
         self._settings, self._stored, self.kind = settings, stored, kind
-        self._served: Served | None = None
+        self._served: ServedModel | None = None
 
     def of(self, path: Path) -> bytes:
         """The file for one image; ``CatseyeError`` where it cannot be read or is none."""

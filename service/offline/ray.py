@@ -21,7 +21,7 @@ from models.errors import CatseyeError
 from models.files import replace_whole
 from models.store.store import StoredModel
 from service.inference.execution_plan import processors
-from service.inference.served_model import Served
+from service.inference.served_model import ServedModel
 from service.offline import classify as offline
 from service.offline.run_folder import Shard, Shards, Terms, written
 from service.settings import Settings
@@ -52,7 +52,7 @@ class Worker:
         return {"images": shard.images, "failure": ""}
 
     @cached_property
-    def _served(self) -> Served:
+    def _served(self) -> ServedModel:
         # At the first shard and not in the constructor, whose errors Ray answers by starting the worker anew.
         return offline.load(self._model, self._settings, cores=1)
 

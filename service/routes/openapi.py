@@ -1,19 +1,27 @@
-"""Answers that the OpenAPI document shows: those of a service with the solar cells, cut small."""
+"""What FastAPI does not know of the OpenAPI document: the form of errors, and an example of every answer.
 
-from collections.abc import Iterator
+The examples are those of a service with the solar cells, cut small.
+"""
+
+from collections.abc import Mapping
 from typing import Any, Final
+
+from fastapi import FastAPI
+from pydantic import BaseModel
 
 from models.errors import (
     BadImage,
     BadParameter,
     Overloaded,
+    SlowBody,
     TimedOut,
     TooManyPixels,
     Unauthorized,
     UnknownModel,
     UnsupportedMedia,
 )
-from service.asgi.problem import MEDIA_TYPE, problem
+from service.asgi.problem import MEDIA_TYPE, PROTOCOL_PATH, problem
+from service.routes.schemas import Problem
 
 _VERSION: Final = "20261124t191113-a9c869f1a"
 _ID: Final = "2f7131c841d27eb5"
@@ -132,6 +140,7 @@ _ERRORS: Final = (
     BadImage("The data are text, not an image. Send JPEG, PNG, WebP, GIF, BMP or TIFF."),
     Unauthorized("The API key is missing or wrong. Send it as `X-API-Key: <key>`."),
     UnknownModel("Model 'cats' is not served. Served are: solar-cells."),
+    SlowBody("The body did not arrive within the time limit. Send a smaller image, or send it faster."),
     TooManyPixels("The image is 30000x30000 = 900,000,000 pixels and at most 50,000,000 are read. Send it smaller."),
     UnsupportedMedia("The content type 'text/csv' is not read here. Send an image."),
     BadParameter("`top_k`: Input should be greater than or equal to 1. Correct it; /docs lists what each route takes."),
@@ -142,20 +151,52 @@ PROBLEMS: Final = {str(error.status): error for error in _ERRORS}
 """An error for each status."""
 
 
-def add_examples(document: dict[str, Any]) -> None:
-    """Put the examples into an OpenAPI document: into every answer that has one, and into every error."""
-    for method, path, operation in _operations(document):
-        answer = ANSWERS.get((method, path.replace("/versions/{version}", "")))
-        for status, response in operation["responses"].items():
-            for media, content in response.get("content", {}).items():
-                if status == "200" and media == "application/json" and answer is not None:
-                    content["example"] = answer
-                elif status in PROBLEMS:
-                    error = PROBLEMS[status]
-                    content["example"] = problem(error, _ID) if media == MEDIA_TYPE else {"error": error.detail}
+def extend_document(app: FastAPI) -> None:
+    """Put the form of errors and the examples into the document."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            document = plain()
+            document["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+            for path, operations in document["paths"].items():
+                for method, operation in operations.items():
+                    if path.startswith(PROTOCOL_PATH):
+                        operation["responses"].pop("422", None)
+                    _add_examples(method, path, operation["responses"])
+            app.openapi_schema = document
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
 
 
-def _operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    for path, methods in document["paths"].items():
-        for method, operation in methods.items():
-            yield method, path, operation
+def inlined_schema(model: type[BaseModel]) -> dict[str, Any]:
+    """The model's schema without references, for a body that its route reads by itself.
+
+    Models that contain themselves have no such schema.
+    """
+    schema = model.model_json_schema()
+    definitions = schema.pop("$defs", {})
+
+    def inlined(node: Any) -> Any:
+        if isinstance(node, Mapping):
+            if "$ref" in node:
+                return inlined(definitions[node["$ref"].rsplit("/", 1)[1]])
+            # A discriminator only repeats the alternatives, by reference.
+            return {key: inlined(value) for key, value in node.items() if key != "discriminator"}
+        return [inlined(item) for item in node] if isinstance(node, list) else node
+
+    whole: dict[str, Any] = inlined(schema)
+    return whole
+
+
+def _add_examples(method: str, path: str, responses: dict[str, Any]) -> None:
+    """An example for the answer of an operation, where it has one, and for each of its errors."""
+    answer = ANSWERS.get((method, path.replace("/versions/{version}", "")))
+    for status, response in responses.items():
+        for media, content in response.get("content", {}).items():
+            if status == "200" and media == "application/json" and answer is not None:
+                content["example"] = answer
+            elif status in PROBLEMS:
+                error = PROBLEMS[status]
+                content["example"] = problem(error, _ID) if media == MEDIA_TYPE else {"error": error.detail}

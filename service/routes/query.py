@@ -1,4 +1,4 @@
-"""Query parameters of the hot route, read once for each spelling.
+"""Query parameters of ``/v1/classify``, parsed once for each query string.
 
 FastAPI walks through a route's parameters anew at every request, which costs more than all else that the
 service does around a network. A client's query string is nearly always the one it sent before.
@@ -12,12 +12,12 @@ from fastapi.exceptions import RequestValidationError
 from pydantic import BaseModel, ValidationError
 
 M = TypeVar("M", bound=BaseModel)
-_LONGEST_KEPT = 256
+_MAX_CACHED = 256
 
 
 def read_query(model: type[M], query: bytes) -> M:
     """The parameters in a query string; ``RequestValidationError`` as FastAPI itself raises it."""
-    parsed = _kept(model, query) if len(query) <= _LONGEST_KEPT else _parsed(model, query)
+    parsed = _cached(model, query) if len(query) <= _MAX_CACHED else _parsed(model, query)
     assert isinstance(parsed, model)  # noqa: S101 - for the type checker, which sees through no cache
     return parsed
 
@@ -46,4 +46,4 @@ def _parsed(model: type[BaseModel], query: bytes) -> BaseModel:
         raise RequestValidationError(found) from error
 
 
-_kept = lru_cache(maxsize=512)(_parsed)
+_cached = lru_cache(maxsize=512)(_parsed)

@@ -69,6 +69,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         400: "Not a readable image",
         401: "API key required",
         404: "Unknown model, layer or page",
+        408: "Body too slow",
         413: "Body or image too large",
         415: "Unsupported media type",
         422: "Bad parameter",

@@ -9,12 +9,12 @@ from typing import Any
 import numpy as np
 import orjson
 
+from models.arrays import Pixels
 from models.errors import BadParameter
 from models.runtime.base import Kind
 from models.runtime.open import open_runtime
 from models.store.store import StoredModel
 from service.inference.batcher import Batcher, Outputs
-from service.ports import Pixels
 from tests.chaos.processes import whole
 from tests.chaos.row import Row
 from tests.chaos.traffic import read_reply, request

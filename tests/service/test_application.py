@@ -22,7 +22,7 @@ def test_the_document_is_openapi_3_1_and_knows_the_contract():
         assert path in document["paths"]
     assert "HTTPValidationError" not in document["components"]["schemas"]
     answers = document["paths"]["/v1/classify"]["post"]["responses"]
-    assert {"400", "404", "413", "415", "422", "503", "504"} <= set(answers)
+    assert {"400", "404", "408", "413", "415", "422", "503", "504"} <= set(answers)
 
 
 def test_other_pages_are_let_in_only_where_they_are_named():

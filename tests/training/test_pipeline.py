@@ -2,11 +2,11 @@ import keras
 import numpy as np
 import pytest
 
+from models.arrays import softmax
 from models.errors import BadData, BadParameter
 from models.export.head import read_head
 from models.network.classifier import build_classifier
 from models.network.freezing import apply_freeze
-from models.runtime.base import softmax
 from models.runtime.open import open_runtime
 from models.store import store
 from models.store.history import read_history

@@ -14,9 +14,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import softmax
 from models.card import Card
 from models.errors import BadParameter
-from models.runtime.base import Runtime, softmax
+from models.runtime.base import Runtime
 from models.runtime.open import open_runtime
 from models.store import store
 from models.store.store import StoredModel

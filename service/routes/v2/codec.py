@@ -18,10 +18,9 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from models.arrays import Pixels
 from models.errors import BadParameter
 from service.routes.v2.schemas import INPUT, MAX_BATCH, InferRequest, RequestInput
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)

@@ -5,13 +5,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.arrays import softmax
 from models.environment import load_openvino
 from models.errors import BadData, StoreError
 from models.export.head import read_head, write_head
 from models.export.int8 import head_operations, preset_for, quantize, refit
 from models.export.openvino import export_openvino, export_path
 from models.network.classifier import head_arrays
-from models.runtime.base import softmax
 from tests.support.networks import answers, images, network, stored
 
 openvino = load_openvino()

@@ -24,7 +24,7 @@ from models.network.classifier import (
     load_classifier,
     split_number,
 )
-from service.rendering.feature_grid import feature_grid
+from service.rendering.feature_grid import Layer, feature_grids
 from service.rendering.tiles import tiles
 from tests.support.networks import images, network
 from tests.support.weight_sources import keras_module
@@ -187,7 +187,7 @@ def test_its_layers_are_drawn_without_a_broken_picture(row: Classifier) -> None:
     kernel, _ = head_arrays(row)
     for tap, values in zip(taps, maps, strict=True):
         assert np.isfinite(values).all(), tap.name
-        sheet = Image.open(io.BytesIO(feature_grid(values, tap, image=pixels[0]))).convert("RGB")
+        sheet = Image.open(io.BytesIO(feature_grids([Layer(maps=values, tap=tap)], image=pixels[0]))).convert("RGB")
         assert sheet.getcolors(100) is None, tap.name  # more than a hundred colours
         (layer,) = json.loads(tiles({}, [(tap, values)], [None], card_of(row), kernel))["layers"]
         drawn = [Image.open(io.BytesIO(base64.b64decode(tile["png"]))) for tile in layer["tiles"]]

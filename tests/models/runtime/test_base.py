@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.arrays import softmax
 from models.errors import BadParameter, CatseyeError, StoreError, UnknownLayer
 from models.export.openvino import export_openvino
 from models.network.classifier import build_classifier
-from models.runtime.base import Kind, softmax
+from models.runtime.base import Kind
 from models.runtime.open import open_runtime
 from tests.support.networks import Depths, answers, copied, images, network, same, stored, with_card
 

@@ -3,10 +3,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.arrays import softmax
 from models.card import Head, Pool
 from models.errors import BadParameter
 from models.export.head import read_head
-from models.runtime.base import softmax
 from models.runtime.cam import class_activation, spread
 from models.runtime.open import open_runtime
 from tests.support.networks import Depths, images, stored

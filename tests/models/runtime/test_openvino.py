@@ -9,11 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.arrays import softmax
 from models.card import Precision
 from models.environment import load_openvino
 from models.errors import CatseyeError, StoreError
 from models.export.head import read_head
-from models.runtime.base import Runtime, softmax
+from models.runtime.base import Runtime
 from models.runtime.open import open_runtime
 from models.runtime.openvino import OpenvinoRuntime
 from tests.support.networks import answers, copied, images, network, same, stored, with_card

@@ -4,7 +4,7 @@ import sys
 
 CODE = """
 import sys
-from service.opening import opening
+from service.inference.preload import opening
 begun = opening()
 assert opening() is begun
 try:

@@ -4,7 +4,7 @@ import time
 import pytest
 
 from models.errors import Overloaded, TimedOut
-from service.inference.queue import Gate
+from service.inference.queue import AdmissionQueue
 from service.metrics import QUEUE_DEPTH
 
 
@@ -14,7 +14,7 @@ def soon(seconds=5.0):
 
 def test_slots_bound_what_runs_and_the_rest_waits_in_order():
     async def scenario():
-        gate = Gate("cells", slots=2, queue=10)
+        gate = AdmissionQueue("cells", slots=2, queue=10)
         running, most, order = 0, 0, []
 
         async def work(number):
@@ -36,7 +36,7 @@ def test_slots_bound_what_runs_and_the_rest_waits_in_order():
 
 def test_a_full_queue_is_refused_at_once_with_a_time_to_come_back():
     async def scenario():
-        gate = Gate("cells", slots=1, queue=1)
+        gate = AdmissionQueue("cells", slots=1, queue=1)
         async with gate.enter(soon()):
             waiter = asyncio.create_task(gate.enter(soon()).__aenter__())
             await asyncio.sleep(0)
@@ -54,7 +54,7 @@ def test_a_full_queue_is_refused_at_once_with_a_time_to_come_back():
 
 def test_the_time_to_come_back_follows_how_long_work_took_and_how_much_waits():
     async def after(seconds, times, waiting=0):
-        gate = Gate("cells", slots=1, queue=10)
+        gate = AdmissionQueue("cells", slots=1, queue=10)
         for _ in range(times):
             async with gate.enter(soon()):
                 await asyncio.sleep(seconds)
@@ -74,7 +74,7 @@ def test_the_time_to_come_back_follows_how_long_work_took_and_how_much_waits():
 
 def test_what_has_expired_is_never_run():
     async def scenario():
-        gate = Gate("cells", slots=1, queue=5)
+        gate = AdmissionQueue("cells", slots=1, queue=5)
         async with gate.enter(soon()):
             with pytest.raises(TimedOut, match="time limit"):
                 async with gate.enter(soon(0.01)):
@@ -87,7 +87,7 @@ def test_what_has_expired_is_never_run():
 
 def test_a_failure_gives_the_slot_back():
     async def scenario():
-        gate = Gate("cells", slots=1, queue=5)
+        gate = AdmissionQueue("cells", slots=1, queue=5)
         for _ in range(3):
             with pytest.raises(RuntimeError):
                 async with gate.enter(soon()):
@@ -100,7 +100,7 @@ def test_a_failure_gives_the_slot_back():
 
 def test_those_ahead_are_let_in_and_still_count_as_waiting():
     async def scenario():
-        gate = Gate("cells", slots=2, queue=5, ahead=3)
+        gate = AdmissionQueue("cells", slots=2, queue=5, ahead=3)
         leave = asyncio.Event()
 
         async def work():
@@ -126,7 +126,7 @@ def test_those_ahead_are_let_in_and_still_count_as_waiting():
 @pytest.mark.parametrize(("queue", "inside"), [(1, 3), (2, 4), (9, 6)])
 def test_no_more_are_ahead_than_may_wait(queue, inside):
     async def scenario():
-        gate = Gate("cells", slots=2, queue=queue, ahead=4)
+        gate = AdmissionQueue("cells", slots=2, queue=queue, ahead=4)
         leave = asyncio.Event()
 
         async def work():

@@ -2,7 +2,7 @@ import logging
 import threading
 
 from models.errors import StoreError
-from service.inference.store_watcher import Lookout
+from service.inference.store_watcher import StoreWatcher
 
 
 def test_trouble_is_one_line_and_its_end_another(caplog):
@@ -12,7 +12,7 @@ def test_trouble_is_one_line_and_its_end_another(caplog):
         if (error := next(answers)) is not None:
             raise error
 
-    lookout = Lookout(look, 1)
+    lookout = StoreWatcher(look, 1)
     with caplog.at_level(logging.INFO, "catseye"):
         for _ in range(6):
             lookout.look()
@@ -27,7 +27,7 @@ def test_a_bug_shows_where_it_came_from_and_other_trouble_is_told(caplog):
     def look():
         raise next(errors)
 
-    lookout = Lookout(look, 1)
+    lookout = StoreWatcher(look, 1)
     for _ in range(3):
         lookout.look()
     assert [bool(record.exc_info) for record in caplog.records] == [False, True]
@@ -35,7 +35,7 @@ def test_a_bug_shows_where_it_came_from_and_other_trouble_is_told(caplog):
 
 def test_it_looks_again_and_again_until_it_is_told_to_end():
     seen = threading.Semaphore(0)
-    lookout = Lookout(seen.release, 0.01)
+    lookout = StoreWatcher(seen.release, 0.01)
     lookout.begin()
     assert all(seen.acquire(timeout=30) for _ in range(3))
     lookout.end()

@@ -3,12 +3,12 @@ import threading
 
 import pytest
 
-from service.inference.thread_pool import Workers
+from service.inference.thread_pool import ThreadPool
 
 
 @pytest.fixture
 def workers():
-    made = Workers(3)
+    made = ThreadPool(3)
     yield made
     made.close()
 
@@ -66,7 +66,7 @@ def test_an_odd_exception_does_not_hang(workers):
 
 
 def test_after_closing_nothing_is_taken():
-    workers = Workers(1)
+    workers = ThreadPool(1)
     workers.close()
     with pytest.raises(RuntimeError, match="closed"):
         asyncio.run(workers.run(lambda: None))

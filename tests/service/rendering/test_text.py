@@ -6,7 +6,7 @@ def test_letters_that_the_font_lacks_are_replaced():
     assert plain("a\n\x00\ud800b") == "a???b"
 
 
-def test_long_text_is_cut_to_the_room():
+def test_long_text_is_cut_to_the_width():
     assert fit("short", 19, 500) == "short"
     cut = fit("a" * 500, 19, 100)
     assert cut.endswith("...")

@@ -5,8 +5,8 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import log_loss
 
+from models.arrays import softmax
 from models.errors import BadParameter
-from models.runtime.base import softmax
 from training.evaluate.calibration import fit_temperature, losses, probabilities, reliability
 
 
