@@ -19,9 +19,9 @@ import pytest
 
 from models.errors import BadParameter
 from service.process.supervisor import listen
-from tests.e2e.conftest import make_model
 from tests.support import servers
 from tests.support.images import jpeg
+from tests.support.networks import make_model
 
 ROOT = Path(__file__).parents[3]
 PHOTOGRAPH = jpeg(80, 80, seed=1)
