@@ -1,4 +1,4 @@
-"""Reads the backbone's weights out of a file of Keras's, whatever its age, without running any of it.
+"""Reads a backbone's weights from a file of Keras 2 or 3, without running any of it.
 
 Only arrays are read, with h5py: neither pickles nor the network described in the file. Known forms::
 
@@ -23,9 +23,9 @@ from models.network.classifier import Classifier, split_number
 
 _KERAS_MEMBER = "model.weights.h5"
 _MAX_DEPTH = 4
-"""Networks in networks that are looked into."""
+"""Levels of nested networks that are read."""
 _BROKEN = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile)
-"""What h5py raises for a file that is damaged, or is not what it seems."""
+"""What h5py raises for a damaged file or one of another type."""
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ def _legacy(group: h5py.Group) -> Iterator[SavedNetwork]:
 
 
 def _split(group: h5py.Group, weights: Sequence[str]) -> tuple[SavedLayer, ...]:
-    """The layers of a nested backbone, whose weights stand in one list: ``block_1_expand/kernel`` and so on."""
+    """The layers of a nested backbone, whose weights are in one list: ``block_1_expand/kernel`` and so on."""
     layers: dict[str, list[h5py.Dataset]] = {}
     for weight in weights:
         layers.setdefault(weight.rpartition("/")[0].rpartition("/")[2], []).append(_child(group, weight))
@@ -144,7 +144,7 @@ def _split(group: h5py.Group, weights: Sequence[str]) -> tuple[SavedLayer, ...]:
 
 
 def _child(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
-    """What stands at ``path`` in this very file: a link could pull in another file of this machine."""
+    """The object at ``path`` in this file; a link could read another file of this machine."""
     for name in path.split("/"):
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise KeyError(path)
@@ -155,7 +155,7 @@ def _child(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
 
 
 def _names(group: h5py.Group, name: str) -> list[str]:
-    """A list of names among a group's attributes; Keras cuts long ones into ``name0``, ``name1``, ..."""
+    """A list of names among a group's attributes; Keras splits long ones into ``name0``, ``name1``, ..."""
     keys = [name] if name in group.attrs else _numbered_keys(group, name)
     found = [value for key in keys for value in group.attrs[key]]
     return [value.decode() if isinstance(value, bytes) else str(value) for value in found]
@@ -200,7 +200,7 @@ def _pair_by_name(layers: Sequence[keras.layers.Layer], network: SavedNetwork) -
 
 
 def _no_gaps(network: SavedNetwork, names: set[str]) -> None:
-    """Refuse a deeper network of the same family, whose extra layers stand between those that fit."""
+    """Refuse a deeper network of the same family, which has extra layers between those that fit."""
     inside = [layer.name in names for layer in network.layers]
     first, last = inside.index(True), len(inside) - 1 - inside[::-1].index(True)
     for layer, known in list(zip(network.layers, inside, strict=True))[first:last]:
@@ -219,13 +219,13 @@ def _fitting(layer: keras.layers.Layer, saved: SavedLayer | None, matched: int) 
 
 
 def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
-    """Readable, and short where a whole network stands for one layer."""
+    """At most five shapes, since a nested network may be listed as one layer."""
     some = " ".join("x".join(map(str, shape)) or "scalar" for shape in shapes[:5])
     return f"{some} ..." if len(shapes) > 5 else some or "none"
 
 
 def _assign(pairs: Pairs) -> None:
-    # All is read before anything changes, so that a file that breaks off changes nothing.
+    # All is read before anything is assigned, so that a truncated file changes nothing.
     values = [[np.asarray(array, np.float32) for array in saved.arrays] for _, saved in pairs]
     for (layer, _), arrays in zip(pairs, values, strict=True):
         for weight, array in zip(layer.weights, arrays, strict=True):
