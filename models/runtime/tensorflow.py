@@ -46,7 +46,7 @@ class TensorflowRuntime:
         fast = all(name in FAST_OUTPUTS for name in outputs)
         function = self._scores if fast else self._with_maps()
         if function is None:
-            raise CatseyeError("The runtime was closed while a run was on its way to it. Send the request again.")
+            raise CatseyeError("The runtime was closed before a run reached it. Send the request again.")
         answer = function(tf.constant(images))
         return {name: answer[name].numpy() for name in outputs}
 

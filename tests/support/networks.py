@@ -56,7 +56,7 @@ def spread_logits(classifier: Classifier, pixels: NDArray[np.uint8], seed: int, 
     the difference would answer all alike, and a reply to the wrong request would look right.
     """
     random = np.random.default_rng(seed)
-    features = classifier.feature_model()(pixels, training=False).numpy()
+    features = classifier.output_model()(pixels, training=False)["embedding"].numpy()
     scale = 3 / np.maximum(features.std(0), 1e-3 * np.abs(features).max()).clip(1e-12) / len(features[0]) ** 0.5
     layer = classifier.model.get_layer("logits")
     kernel = random.normal(size=layer.kernel.shape) * scale[:, None]

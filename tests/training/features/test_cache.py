@@ -27,7 +27,7 @@ def test_features_of_augmented_copies_are_cached_too(home):
     copies = augmented_copies(Augmentation(rotate=30), 0)
     rows = cached_rows(base_trunk(classifier), samples, copies, title="t")
     pixels = apply_view(load_batch(samples, (48, 48)), samples, copies[1])
-    np.testing.assert_allclose(rows[1].all(), classifier.feature_model()(pixels), atol=1e-4)
+    np.testing.assert_allclose(rows[1].all(), classifier.output_model()(pixels)["embedding"], atol=1e-4)
     assert np.abs(rows[1].all() - rows[0].all()).max() > 1e-3
 
 
@@ -37,8 +37,8 @@ def test_rows_are_what_keras_computes_and_are_computed_once(home):
     trunk = base_trunk(classifier)
     plain, turned = cached_rows(trunk, samples, ("plain", "left-right"), title="t")
     images = load_batch(samples, (48, 48))
-    np.testing.assert_allclose(plain.all(), classifier.feature_model()(images), atol=1e-4)
-    np.testing.assert_allclose(turned.all(), classifier.feature_model()(images[:, :, ::-1]), atol=1e-4)
+    np.testing.assert_allclose(plain.all(), classifier.output_model()(images)["embedding"], atol=1e-4)
+    np.testing.assert_allclose(turned.all(), classifier.output_model()(images[:, :, ::-1])["embedding"], atol=1e-4)
     files = sorted((home / "home").rglob("*.npy"))
     again = cached_rows(trunk, samples[:5], ("plain",), title="t")[0]
     np.testing.assert_array_equal(again.all(), plain.all()[:5])
