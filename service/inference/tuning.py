@@ -142,10 +142,10 @@ def _work(runtime: Runtime, size: tuple[int, int], photograph: bytes, plan: Plan
     def alone() -> object:
         return runtime.run(decode(photograph, size)[None])
 
-    batcher = Batcher(runtime.run, most=plan.batch, wait=plan.wait_ms / 1e3, runs=plan.streams)
+    batcher = Batcher(runtime.run, max_batch=plan.batch, wait=plan.wait_ms / 1e3, runs=plan.streams)
 
     def together() -> object:
-        return batcher.bring(lambda: decode(photograph, size), ("logits",))
+        return batcher.decode_and_run(lambda: decode(photograph, size), ("logits",))
 
     run = alone if plan.batch == 1 else together
     run()
