@@ -1,5 +1,6 @@
 """From bytes to answers: decode and run in a small pool of threads, one hop for each image."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -22,6 +23,8 @@ from service.metrics import DOWNGRADED
 from service.settings import Settings
 
 T = TypeVar("T")
+
+logger = logging.getLogger("catseye")
 
 MAX_RENDER_THREADS: Final = 4
 
@@ -57,6 +60,8 @@ class Pipeline:
 
     def start(self) -> None:
         """Load the models; only now, before the first request, is there time to measure how to run them."""
+        for sentence in self._settings.ineffective():
+            logger.warning("%s", sentence)
         self._seconds_to_measure = self._settings.tune_seconds
         self.registry.refresh()
         self._seconds_to_measure = 0.0
