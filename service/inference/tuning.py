@@ -100,7 +100,7 @@ def measure(
             if plan.streams not in runtimes:
                 runtimes[plan.streams] = open_for(stored, settings, plan)
         runs = [_work(runtimes[plan.streams], stored.card.input_size, photograph, plan) for plan in plans]
-        busy = _busy_by_others()
+        busy = busy_by_others()
         for _ in range(ROUNDS):
             for number, plan in enumerate(plans):
                 callers = min(plan.threads, CALLERS * share(settings))
@@ -170,7 +170,7 @@ def _times(run: Callable[[], object], callers: int, seconds: float) -> list[floa
         return [seconds for times in pool.map(repeat, range(callers)) for seconds in times]
 
 
-def _busy_by_others() -> Callable[[], float]:
+def busy_by_others() -> Callable[[], float]:
     """A function for the share of the processors' time that other programs used since; 0 where it is not known."""
     began, busy, own = time.perf_counter(), _busy_seconds(), time.process_time()
 
