@@ -102,8 +102,6 @@ class Registry:
         self._snapshot = _Snapshot({})
         self._refusals: dict[tuple[Key, str], _Refusal] = {}
         self._seen: set[str] = set()
-        self.changes = 0
-        """How many versions have been loaded or unloaded so far."""
 
     def refresh(self) -> None:
         """Look at the store: load new versions, refuse those that cannot be loaded, unload deleted ones.
@@ -116,7 +114,7 @@ class Registry:
         for key in {**wanted, **self._snapshot.models}:
             self._update(key, wanted.get(key, []), gone)
         for served in gone:
-            self._retire(served)
+            served.retire()
             logger.info("model %s was deleted from the store and is no longer served", served.stored.tag)
         for (key, version), error in absent.items():
             self._refuse(key, version, error, _Refusal(error.detail))
@@ -240,7 +238,7 @@ class Registry:
         self._snapshot = _Snapshot(models if now is None else {**models, key: now})
         for served in before.all() if before else ():
             if served not in gone and (now is None or served not in now.all()):
-                self._retire(served)
+                served.retire()
 
     def _try(self, key: Key, stored: StoredModel) -> ServedModel | None:
         """Load a version, unless it was refused and nothing says that it would be otherwise now."""
@@ -262,7 +260,6 @@ class Registry:
             return None
         self._refusals = {which: other for which, other in self._refusals.items() if which != (key, stored.version)}
         served.activate()
-        self.changes += 1
         logger.info("serving %s (%s)", stored.tag, key[1])
         return served
 
@@ -275,10 +272,6 @@ class Registry:
             again = f" It is tried again in {refusal.delay:.0f} s." if 0 < refusal.delay < math.inf else ""
             unexpected = None if isinstance(error, CatseyeError) else error
             logger.error("model %s:%s is refused: %s%s", key[0], version, refusal.reason, again, exc_info=unexpected)
-
-    def _retire(self, served: ServedModel) -> None:
-        served.retire()
-        self.changes += 1
 
     def _default_name(self, snapshot: _Snapshot) -> str:
         if self._default is not None:

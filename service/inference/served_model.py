@@ -9,6 +9,7 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from prometheus_client import Counter, Histogram
 
 from models.arrays import Floats, Pixels, softmax
@@ -172,6 +173,16 @@ class ServedModel:
             self.record(time.perf_counter() - began)
         if self.batcher is not None:  # in a form that the runtime makes when it is first asked for
             self.run(np.repeat(image, self.plan.batch, 0), ("logits",))
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Model, version and variant, as every answer gives them."""
+        return {"model": self.name, "version": self.version, "variant": self.variant}
+
+    def top(self, probabilities: NDArray[np.floating], count: int) -> list[dict[str, Any]]:
+        """The most probable labels, the first the most probable: ``[{"label", "probability"}, ...]``."""
+        order = probabilities.argsort()[::-1][:count]
+        return [{"label": self.card.labels[index], "probability": float(probabilities[index])} for index in order]
 
     def describe(self) -> dict[str, Any]:
         """The entry of ``/v1/models``."""

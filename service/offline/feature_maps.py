@@ -35,13 +35,7 @@ class Maps:
             self._served = classify.load(self._stored, self._settings)
         served, names = self._served, [f"tap_{tap.index}" for tap in self._taps]
         outputs = classify.run(served, data, self._settings, ("logits", *names))
-        found = classify.predictions(served, outputs, 5)
-        head = {
-            "model": served.name,
-            "version": served.version,
-            "variant": served.variant,
-            "predictions": [{"label": label, "probability": share} for label, share in found],
-        }
+        head = {**served.identity, "predictions": classify.predictions(served, outputs, 5)}
         maps = [(tap, outputs[name]) for tap, name in zip(self._taps, names, strict=True)]
         picture = thumbnail(data, PICTURE_SIDE, self._settings.limits) if self.kind == "png" else None
         return render(head, maps, self._channels, self.kind, picture)

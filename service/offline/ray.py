@@ -23,7 +23,7 @@ from models.store.store import StoredModel
 from service.inference.execution_plan import processors
 from service.inference.served_model import ServedModel
 from service.offline import classify as offline
-from service.offline.run_folder import Shard, Shards, Terms, written
+from service.offline.run_folder import Run, Shard, Terms, written
 from service.settings import Settings
 
 ADDRESS: Final = "RAY_ADDRESS"
@@ -37,16 +37,16 @@ _SOCKET_ROOM: Final = 40
 class Worker:
     """Classifies a shard at a time and writes its table; lives in a process of Ray's."""
 
-    def __init__(self, model: StoredModel, settings: Settings, shards: Shards) -> None:
-        self._model, self._settings, self._shards = model, settings, shards
-        os.chdir(shards.terms.folder)
+    def __init__(self, model: StoredModel, settings: Settings, run: Run) -> None:
+        self._model, self._settings, self._run = model, settings, run
+        os.chdir(run.terms.folder)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
         """Images done, and what went wrong with the shard as a whole, if anything."""
-        shard = self._shards.shards[row["shard"]]
+        shard = self._run.shards[row["shard"]]
         try:
-            with written(self._shards.folder):
-                replace_whole(self._shards.part(shard), lambda target: self._write(shard, target))
+            with written(self._run.folder):
+                replace_whole(self._run.part(shard), lambda target: self._write(shard, target))
         except CatseyeError as error:
             return {"images": 0, "failure": error.detail}
         return {"images": shard.images, "failure": ""}
@@ -57,13 +57,11 @@ class Worker:
         return offline.load(self._model, self._settings, cores=1)
 
     def _write(self, shard: Shard, target: Path) -> None:
-        terms = self._shards.terms
+        terms = self._run.terms
         # One thread reads and decodes while the other infers.
-        results = offline.classify(
-            self._served, self._shards.paths(shard), self._settings, terms.top_k, threads=_THREADS
-        )
+        results = offline.classify(self._served, self._run.paths(shard), self._settings, terms.top_k, threads=_THREADS)
         with target.open("w", encoding="utf-8", newline="") as out:
-            table = offline.Table(out, terms.format, self._served, terms.top_k, head=shard.number == 0)
+            table = offline.Table(out, terms.format, self._served, terms.top_k, header=shard.number == 0)
             for result in results:
                 table.write(result)
 
@@ -92,12 +90,12 @@ def terms_of(
     )
 
 
-def classify(model: StoredModel, settings: Settings, shards: Shards, workers: int | None) -> Iterator[int]:
+def classify(model: StoredModel, settings: Settings, run: Run, workers: int | None) -> Iterator[int]:
     """Do what is left; after each shard, how many images it had. By default a worker for each core that Ray has.
 
     ``CatseyeError`` where Ray or the disk gives up; what is done by then is kept.
     """
-    left = shards.left()
+    left = run.left()
     if not left:
         return
     with _started(workers) as ray:
@@ -107,7 +105,7 @@ def classify(model: StoredModel, settings: Settings, shards: Shards, workers: in
         rows = data.from_items([{"shard": shard.number} for shard in left], override_num_blocks=len(left))
         done = rows.map(
             Worker,  # type: ignore[arg-type]  # a class is taken too
-            fn_constructor_args=(model, settings.model_copy(update={"api_keys": ()}), shards),
+            fn_constructor_args=(model, settings.model_copy(update={"api_keys": ()}), run),
             num_cpus=1,
             # One shard at a time, or a worker that is late or slow would hold shards that others could do.
             compute=data.ActorPoolStrategy(
