@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from models.errors import CatseyeError
     from models.store.store import StoredModel
     from service.inference.execution_plan import Plan
-    from service.offline.classify import TableFormat
     from service.offline.run_folder import Terms
     from service.settings import Settings
 
@@ -28,10 +27,10 @@ app = typer.Typer(
 )
 
 Paths = Annotated[list[Path], typer.Argument(help="Image files, or folders of image files.", show_default=False)]
-Model = Annotated[str | None, typer.Option(help="Model to use.  [default: the one stored last]")]
-Version = Annotated[str | None, typer.Option(help="Version of the model.  [default: the newest]")]
+Model = Annotated[str | None, typer.Option(help="Model to use.", show_default="the one stored last")]
+Version = Annotated[str | None, typer.Option(help="Version of the model.", show_default="the newest")]
 Fast = Annotated[bool, typer.Option("--fast", help="Use the fast variant of the model.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write.  [default: standard output]")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write.", show_default="standard output")]
 
 _SHOWN = 20
 """Most bad files of a run on Ray that are shown; a file lists all."""
@@ -71,37 +70,35 @@ def classify(
     version: Version = None,
     fast: Fast = False,
     top_k: Annotated[int, typer.Option(min=1, help="Number of labels for each image.")] = 5,
-    format: Annotated[str, typer.Option(help="Output format: jsonl or csv.")] = "jsonl",
+    format: Annotated[Literal["jsonl", "csv"], typer.Option(help="Output format.")] = "jsonl",
     output: Output = None,
     engine: Annotated[
-        str, typer.Option(help="threads, or ray: many processes, which write to the folder --output and can resume.")
+        Literal["threads", "ray"],
+        typer.Option(help="ray runs many processes, which write to the folder --output; a stopped run is resumed."),
     ] = "threads",
-    workers: Annotated[int | None, typer.Option(min=1, help="Processes of Ray.  [default: one for each core]")] = None,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes of Ray.", show_default="one for each core")
+    ] = None,
     shard: Annotated[int, typer.Option(min=1, help="Images in each file that Ray writes.")] = 1000,
 ) -> None:
     """Classify image files without a server. Bad files are listed, and the exit code is then 1."""
     from service.offline import classify as offline
 
-    if format not in ("jsonl", "csv"):
-        raise BadParameter(f"--format is {format!r}. Use jsonl or csv.")
-    if engine not in ("threads", "ray"):
-        raise BadParameter(f"--engine is {engine!r}. Use threads or ray.")
     if engine == "ray" and output is None:
         raise BadParameter("Ray writes a folder of tables. Name it with --output.")
     settings = read_settings()
     files = offline.find_files(paths)
     stored = offline.find_model(model, version, fast=fast)
-    kind: TableFormat = "csv" if format == "csv" else "jsonl"
     if engine == "ray" and output is not None:
         from service.offline.ray import terms_of
 
-        terms = terms_of(stored, settings, paths, kind=kind, top_k=top_k, shard=shard)
+        terms = terms_of(stored, settings, paths, kind=format, top_k=top_k, shard=shard)
         _classify_on_ray(output, terms, files, stored, settings, workers)
         return
     served = offline.load(stored, settings)
     bad: list[tuple[Path, CatseyeError]] = []
     with _opened(output) as out, _progress() as progress:
-        table = offline.Table(out, kind, served, top_k)
+        table = offline.Table(out, format, served, top_k)
         for result in progress.track(
             offline.classify(served, files, settings, top_k), total=len(files), description=served.stored.tag
         ):
@@ -152,20 +149,19 @@ def _progress() -> "Progress":
 def features(
     paths: Paths,
     layer: Annotated[
-        list[str] | None, typer.Option(help="Name or index of a layer; can be repeated.  [default: the last]")
+        list[str] | None, typer.Option(help="Name or index of a layer; can be repeated.", show_default="the last")
     ] = None,
     channels: Annotated[str | None, typer.Option(help="Channels: 0,3,8-15, or strongest:8, or all.")] = None,
     format: Annotated[
-        str | None, typer.Option(help="png, npz or json.  [default: by the suffix of --output, else png]")
+        Literal["png", "npz", "json"] | None,
+        typer.Option(help="File format.", show_default="by the suffix of --output, else png"),
     ] = None,
     model: Model = None,
     version: Version = None,
     fast: Fast = False,
     output: Annotated[
         Path | None,
-        typer.Option(
-            "--output", "-o", help="File to write, or, for several images, the folder.  [default for folders: features]"
-        ),
+        typer.Option("--output", "-o", help="File to write, or the folder for several images."),
     ] = None,
 ) -> None:
     """Draw or save the feature maps of image files. Bad files are listed, and the exit code is then 1."""
@@ -201,11 +197,11 @@ def _end_with_bad(bad: "list[tuple[Path, CatseyeError]]", total: int, done: str)
 
 @app.command()
 def tune(
-    model: Annotated[str | None, typer.Argument(help="Model to measure.  [default: the one stored last]")] = None,
+    model: Annotated[str | None, typer.Argument(help="Model to measure.", show_default="the one stored last")] = None,
     version: Version = None,
     fast: Fast = False,
     seconds: Annotated[float, typer.Option(min=0.05, max=600, help="Seconds to measure each plan.")] = 1.0,
-    plot: Annotated[Path | None, typer.Option(help="Plot to write (PNG).  [default: beside the plan]")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Plot to write (PNG).", show_default="beside the plan")] = None,
 ) -> None:
     """Measure how to run a model fastest on this machine, and save the plan for the service."""
     from rich.console import Console
