@@ -75,11 +75,11 @@ class _Refusal:
     """Why a version is not loaded, and when that is tried again."""
 
     reason: str
-    files: tuple[object, ...] = ()
+    files: tuple[object, ...]
     """State of its files when it was tried."""
-    retry_at: float = 0.0
+    retry_at: float
     """``time.monotonic()``; infinite for what will not pass by itself."""
-    delay: float = 0.0
+    delay: float
 
 
 class Registry:
@@ -117,7 +117,7 @@ class Registry:
             served.retire()
             logger.info("model %s was deleted from the store and is no longer served", served.stored.tag)
         for (key, version), error in absent.items():
-            self._refuse(key, version, error, _Refusal(error.detail))
+            self._refuse(key, version, error, (), 0)
         if wanted or absent:  # else the store may be missing
             there = {(key, stored.version) for key, versions in wanted.items() for stored in versions} | set(absent)
             self._refusals = {which: refusal for which, refusal in self._refusals.items() if which in there}
@@ -213,19 +213,8 @@ class Registry:
         """Load what is new of one variant, then publish that and drop what is gone, in one step."""
         before = self._snapshot.models.get(key)
         now = before and before.without(gone)
-        loaded = {served.version for served in now.all()} if now else set()
         with_canary = key[1] == "accurate" and self._canary.get(key[0], 0.0) > 0
-        new: list[ServedModel] = []
-        for stored in available:
-            if stored.version in loaded:
-                break
-            served = self._try(key, stored)
-            if served is not None:
-                new.append(served)
-            # While a version serves, only the newest is of interest; else whatever can be loaded.
-            if now is not None or len(new) == (2 if with_canary else 1):
-                break
-        for served in reversed(new):
+        for served in reversed(self._load_new(key, available, now, 2 if with_canary else 1)):
             if now is None:
                 now = LoadedVersions(served)
             elif with_canary:
@@ -240,6 +229,21 @@ class Registry:
             if served not in gone and (now is None or served not in now.all()):
                 served.retire()
 
+    def _load_new(
+        self, key: Key, available: list[StoredModel], loaded: LoadedVersions | None, most: int
+    ) -> list[ServedModel]:
+        """Load the newest version or, where none is loaded, the ``most`` newest that can be loaded."""
+        have = {served.version for served in loaded.all()} if loaded else set()
+        found: list[ServedModel] = []
+        for stored in available:
+            if stored.version in have or len(found) == most:
+                break
+            if (served := self._try(key, stored)) is not None:
+                found.append(served)
+            if loaded is not None:
+                break
+        return found
+
     def _try(self, key: Key, stored: StoredModel) -> ServedModel | None:
         """Load a version, unless it was refused and nothing says that it would be otherwise now."""
         refusal = self._refusals.get((key, stored.version))
@@ -251,27 +255,27 @@ class Registry:
         except Exception as error:  # a broken file can make a runtime raise anything
             delay = math.inf
             if _may_pass(error, stored):
-                repeated = refusal is not None and refusal.delay < math.inf
-                delay = min(2 * refusal.delay, MAX_RETRY_SECONDS) if refusal and repeated else self._retry_seconds
-            name = type(error).__name__
-            reason = error.detail if isinstance(error, CatseyeError) else f"It cannot be loaded ({name})."
-            refusal = _Refusal(reason, files, time.monotonic() + delay, delay)
-            self._refuse(key, stored.version, error, refusal)
+                again = refusal is not None and refusal.delay < math.inf
+                delay = min(2 * refusal.delay, MAX_RETRY_SECONDS) if refusal and again else self._retry_seconds
+            self._refuse(key, stored.version, error, files, delay)
             return None
         self._refusals = {which: other for which, other in self._refusals.items() if which != (key, stored.version)}
         served.activate()
         logger.info("serving %s (%s)", stored.tag, key[1])
         return served
 
-    def _refuse(self, key: Key, version: str, error: Exception, refusal: _Refusal) -> None:
+    def _refuse(self, key: Key, version: str, error: Exception, files: tuple[object, ...], delay: float) -> None:
+        """Note why a version is not loaded; try again after so many seconds."""
+        reason = error.detail if isinstance(error, CatseyeError) else f"It cannot be loaded ({type(error).__name__})."
         before = self._refusals.get((key, version))
+        refusal = _Refusal(reason, files, time.monotonic() + delay, delay)
         self._refusals = {**self._refusals, (key, version): refusal}
         if before is None:
             LOAD_FAILURES.labels(key[0]).inc()
-        if before is None or before.reason != refusal.reason:
-            again = f" It is tried again in {refusal.delay:.0f} s." if 0 < refusal.delay < math.inf else ""
+        if before is None or before.reason != reason:
+            again = f" It is tried again in {delay:.0f} s." if 0 < delay < math.inf else ""
             unexpected = None if isinstance(error, CatseyeError) else error
-            logger.error("model %s:%s is refused: %s%s", key[0], version, refusal.reason, again, exc_info=unexpected)
+            logger.error("model %s:%s is refused: %s%s", key[0], version, reason, again, exc_info=unexpected)
 
     def _default_name(self, snapshot: _Snapshot) -> str:
         if self._default is not None:
