@@ -1,8 +1,7 @@
 """The commands of serving: serve, classify, features, tune. None of them imports TensorFlow."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Literal
 
@@ -139,10 +138,9 @@ def _classify_on_ray(
 
 def _progress() -> "Progress":
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    return Progress(console=Console(stderr=True), transient=True)
 
 
 @app.command()
@@ -205,7 +203,6 @@ def tune(
 ) -> None:
     """Measure how to run a model fastest on this machine, and save the plan for the service."""
     from rich.console import Console
-    from rich.progress import Progress
 
     from service.inference import execution_plan, tuning
     from service.offline import classify as offline
@@ -213,7 +210,7 @@ def tune(
     settings = read_settings()
     stored = offline.find_model(model, version, fast=fast)
     tried = tuning.candidates(settings, brief=False)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with _progress() as progress:
         task = progress.add_task(f"measuring {stored.tag}", total=len(tried) * tuning.ROUNDS)
         measured = tuning.measure(stored, settings, tried, seconds, lambda: progress.advance(task))
     chosen = tuning.best(measured)
@@ -263,12 +260,8 @@ def _plot(measured: "list[Plan]", chosen: "Plan", title: str, path: Path, *, ask
         typer.echo(f"Plot: {path}")
 
 
-@contextmanager
-def _opened(path: Path | None) -> Iterator[IO[str]]:
+def _opened(path: Path | None) -> AbstractContextManager[IO[str]]:
     if path is None:
-        yield sys.stdout
-        return
+        return nullcontext(sys.stdout)
     with output_errors(path):
-        file = path.open("w", encoding="utf-8", newline="")
-    with file:
-        yield file
+        return path.open("w", encoding="utf-8", newline="")

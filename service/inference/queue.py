@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from collections import deque
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
@@ -119,31 +118,33 @@ class AdmissionQueue:
 class RenderQueue:
     """Runs drawing work in a few threads of its own, within bounds on memory, first come first served.
 
-    Decoding an image to show it takes up to 16 bytes a pixel (WebP), so the pixels of what runs at once are bounded,
-    as are the arrays held by what waits. One piece of work always fits, however large.
+    Decoding an image to show it takes up to 16 bytes a pixel (WebP), so the pixels decoded at once are bounded, as are
+    the arrays held by all work that waits or runs. One piece of work is always accepted, however large.
     """
 
     def __init__(self, *, threads: int, queue: int, max_pixels: int, max_held: int = MAX_HELD_BYTES) -> None:
         self._executor = ThreadPoolExecutor(threads, "catseye-render")
         self._threads, self._queue = threads, queue
         self._max_pixels, self._max_held = max_pixels, max_held
-        self._running = self._pixels = self._held = 0
-        self._waiting: deque[tuple[asyncio.Future[None], int]] = deque()
+        self._waiting = self._running = self._pixels = self._held = 0
+        self._first_in_line = asyncio.Lock()
+        self._freed = asyncio.Event()
 
-    async def run(self, work: Callable[[], T], *, deadline: float, pixels: int = 0, held: int = 0) -> T:
+    async def run(self, work: Callable[[], T], *, deadline: float, pixels: int, held: int = 0) -> T:
         """What ``work`` returns or raises; see ``Pipeline.render``."""
-        if len(self._waiting) >= self._queue or (self._held and self._held + held > self._max_held):
-            raise Overloaded(f"{len(self._waiting)} pictures wait to be drawn, which is the limit. Try again later.")
-        if time.monotonic() >= deadline:
-            raise _picture_timed_out()
+        if self._waiting >= self._queue or (self._held and self._held + held > self._max_held):
+            raise Overloaded(f"{self._waiting} pictures wait to be drawn, which is the limit. Try again later.")
+        self._waiting += 1
         self._held += held
         try:
-            await self._turn(pixels, deadline)
+            await self._turn(deadline, pixels)
         except BaseException:
             self._held -= held
             raise
+        finally:
+            self._waiting -= 1
         running = asyncio.get_running_loop().run_in_executor(self._executor, work)
-        # The thread goes on where the client has left: the memory is free when it has ended, not before.
+        # A thread goes on when the client leaves, so its memory is free only when it has ended.
         running.add_done_callback(lambda _: self._leave(pixels, held))
         return await asyncio.shield(running)
 
@@ -151,45 +152,26 @@ class RenderQueue:
         """Wait for what runs, and end the threads."""
         self._executor.shutdown()
 
-    async def _turn(self, pixels: int, deadline: float) -> None:
-        """Wait until the work may run, and count it as running."""
-        turn: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        self._waiting.append((turn, pixels))
-        self._admit()
+    async def _turn(self, deadline: float, pixels: int) -> None:
+        """Wait until there is a thread and memory, and take both."""
         try:
-            async with asyncio.timeout(deadline - time.monotonic()):
-                await turn
-        except BaseException as error:
-            if turn.done() and not turn.cancelled():  # it was admitted at the same moment
-                self._running -= 1
-                self._pixels -= pixels
-            else:
-                self._waiting = deque(entry for entry in self._waiting if entry[0] is not turn)
-            self._admit()
-            if isinstance(error, TimeoutError):
-                raise _picture_timed_out() from None
-            raise
+            async with asyncio.timeout_at(deadline):  # the loop's time is ``time.monotonic()``
+                if time.monotonic() >= deadline:
+                    raise TimeoutError
+                async with self._first_in_line:
+                    while self._running and not self._fits(pixels):
+                        self._freed.clear()
+                        await self._freed.wait()
+                    self._running += 1
+                    self._pixels += pixels
+        except TimeoutError:
+            raise TimedOut("No picture within the time limit. Try again later.") from None
+
+    def _fits(self, pixels: int) -> bool:
+        return self._running < self._threads and self._pixels + pixels <= self._max_pixels
 
     def _leave(self, pixels: int, held: int) -> None:
         self._running -= 1
         self._pixels -= pixels
         self._held -= held
-        self._admit()
-
-    def _admit(self) -> None:
-        """Let in from the front of the line what fits."""
-        while self._waiting and self._running < self._threads:
-            turn, pixels = self._waiting[0]
-            if turn.cancelled():  # the client has left, and its task has not run since
-                self._waiting.popleft()
-                continue
-            if self._running and self._pixels + pixels > self._max_pixels:
-                return
-            self._waiting.popleft()
-            self._running += 1
-            self._pixels += pixels
-            turn.set_result(None)
-
-
-def _picture_timed_out() -> TimedOut:
-    return TimedOut("No picture within the time limit. Try again later.")
+        self._freed.set()

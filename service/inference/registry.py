@@ -59,17 +59,6 @@ class LoadedVersions:
         return None if successor is None else LoadedVersions(successor)
 
 
-class _Snapshot:
-    """What is loaded; replaced as a whole, so that requests read it without a lock."""
-
-    def __init__(self, models: dict[Key, LoadedVersions]) -> None:
-        self.models = models
-        accurate = [versions.current for (_, variant), versions in models.items() if variant == "accurate"]
-        newest = max(accurate, key=lambda served: served.card.created, default=None)
-        self.newest: str | None = newest.name if newest else None
-        """Name of the model that was stored last."""
-
-
 @dataclass(frozen=True)
 class _Refusal:
     """Why a version is not loaded, and when that is tried again."""
@@ -99,7 +88,7 @@ class Registry:
         self._default = default
         self._canary = canary or {}
         self._retry_seconds = retry_seconds
-        self._snapshot = _Snapshot({})
+        self._models: dict[Key, LoadedVersions] = {}  # replaced as a whole, so that requests read it without a lock
         self._refusals: dict[tuple[Key, str], _Refusal] = {}
         self._seen: set[str] = set()
 
@@ -109,9 +98,9 @@ class Registry:
         Raises ``StoreError`` where the store cannot be read or is missing; nothing has changed then.
         """
         wanted, absent = self._wanted()
-        loaded = [served for versions in self._snapshot.models.values() for served in versions.all()]
+        loaded = [served for versions in self._models.values() for served in versions.all()]
         gone = {served for served in loaded if was_deleted(served.stored)}
-        for key in {**wanted, **self._snapshot.models}:
+        for key in {**wanted, **self._models}:
             self._update(key, wanted.get(key, []), gone)
         for served in gone:
             served.retire()
@@ -119,14 +108,8 @@ class Registry:
         for (key, version), error in absent.items():
             self._refuse(key, version, error, (), 0)
         if wanted or absent:  # else the store may be missing
-            there = {(key, stored.version) for key, versions in wanted.items() for stored in versions} | set(absent)
-            self._refusals = {which: refusal for which, refusal in self._refusals.items() if which in there}
-            newest = {key: versions[0].version for key, versions in wanted.items()}
-            self._seen |= {key[0] for key, _ in there}
-            broken = {key[0] for key, version in self._refusals if newest.get(key, version) == version}
-            for name in self._seen:
-                LOAD_BROKEN.labels(name).set(int(name in broken))
-        MODELS_READY.set(sum(variant == "accurate" for _, variant in self._snapshot.models))
+            self._review(wanted, absent)
+        MODELS_READY.set(sum(variant == "accurate" for _, variant in self._models))
         if any(is_missing(served.stored) for served in loaded if served not in gone):
             raise StoreError("The model store holds none of the models that are served. Bring it back.")
 
@@ -134,9 +117,8 @@ class Registry:
         self, model: str | None, version: str | None = None, variant: str | None = None, request_id: str = ""
     ) -> ServedModel:
         """The model to use; a canary gets its share of the request ids, always the same ones."""
-        snapshot = self._snapshot
-        name = model or self._default_name(snapshot)
-        versions = snapshot.models.get((name, "fast" if variant == "fast" else "accurate"))
+        models, name = self._models, model or self.default_name()
+        versions = models.get((name, "fast" if variant == "fast" else "accurate"))
         if versions is None:
             raise self._unknown(name, variant)
         if version is not None:
@@ -153,28 +135,32 @@ class Registry:
 
     def variants(self, model: str | None) -> list[ServedModel]:
         """The current accurate and fast variants of a model, the accurate one first."""
-        snapshot = self._snapshot
-        name = model or self._default_name(snapshot)
+        models, name = self._models, model or self.default_name()
         keys: tuple[Key, ...] = ((name, "accurate"), (name, "fast"))
-        found = [snapshot.models[key].current for key in keys if key in snapshot.models]
+        found = [models[key].current for key in keys if key in models]
         if not found:
             raise self._unknown(name, None)
         return found
 
     def loaded(self, name: str) -> dict[VariantName, LoadedVersions]:
         """The loaded versions of a model by variant; ``UnknownModel`` where it is not served."""
-        found = {key[1]: versions for key, versions in sorted(self._snapshot.models.items()) if key[0] == name}
+        found = {key[1]: versions for key, versions in sorted(self._models.items()) if key[0] == name}
         if not found:
             raise self._unknown(name, None)
         return found
 
     def default_name(self) -> str:
         """The model for requests that name none: the one set, or the one stored last."""
-        return self._default_name(self._snapshot)
+        if self._default is not None:
+            return self._default.partition(":")[0]
+        accurate = [versions.current for (_, variant), versions in self._models.items() if variant == "accurate"]
+        if not accurate:
+            raise UnknownModel("No model is served yet. Train one with `catseye train DIR --name NAME`.")
+        return max(accurate, key=lambda served: served.card.created).name
 
     def names(self) -> list[str]:
         """Names of the served models, sorted."""
-        return sorted({name for name, _ in self._snapshot.models})
+        return sorted({name for name, _ in self._models})
 
     def refused(self) -> dict[str, dict[str, str]]:
         """Versions that were refused and why, by model."""
@@ -185,8 +171,8 @@ class Registry:
 
     def close(self) -> None:
         """Close every model."""
-        snapshot, self._snapshot = self._snapshot, _Snapshot({})
-        for versions in snapshot.models.values():
+        models, self._models = self._models, {}
+        for versions in models.values():
             for served in versions.all():
                 served.close()
         MODELS_READY.set(0)
@@ -209,9 +195,19 @@ class Registry:
                     absent[(name, "accurate"), version] = error
         return dict(sorted(found.items(), key=lambda item: item[0][1])), absent  # accurate variants first
 
+    def _review(self, wanted: dict[Key, list[StoredModel]], absent: Collection[tuple[Key, str]]) -> None:
+        """Forget refusals of versions that were deleted, and show whose newest version is refused."""
+        there = {(key, stored.version) for key, versions in wanted.items() for stored in versions} | set(absent)
+        self._refusals = {which: refusal for which, refusal in self._refusals.items() if which in there}
+        newest = {key: versions[0].version for key, versions in wanted.items()}
+        broken = {key[0] for key, version in self._refusals if newest.get(key, version) == version}
+        self._seen |= {key[0] for key, _ in there}
+        for name in self._seen:
+            LOAD_BROKEN.labels(name).set(int(name in broken))
+
     def _update(self, key: Key, available: list[StoredModel], gone: Collection[ServedModel]) -> None:
         """Load what is new of one variant, then publish that and drop what is gone, in one step."""
-        before = self._snapshot.models.get(key)
+        before = self._models.get(key)
         now = before and before.without(gone)
         with_canary = key[1] == "accurate" and self._canary.get(key[0], 0.0) > 0
         for served in reversed(self._load_new(key, available, now, 2 if with_canary else 1)):
@@ -223,8 +219,8 @@ class Registry:
                 now = LoadedVersions(served, previous=now.current)
         if now == before:
             return
-        models = {other: versions for other, versions in self._snapshot.models.items() if other != key}
-        self._snapshot = _Snapshot(models if now is None else {**models, key: now})
+        models = {other: versions for other, versions in self._models.items() if other != key}
+        self._models = models if now is None else {**models, key: now}
         for served in before.all() if before else ():
             if served not in gone and (now is None or served not in now.all()):
                 served.retire()
@@ -277,15 +273,8 @@ class Registry:
             unexpected = None if isinstance(error, CatseyeError) else error
             logger.error("model %s:%s is refused: %s%s", key[0], version, reason, again, exc_info=unexpected)
 
-    def _default_name(self, snapshot: _Snapshot) -> str:
-        if self._default is not None:
-            return self._default.partition(":")[0]
-        if snapshot.newest is None:
-            raise UnknownModel("No model is served yet. Train one with `catseye train DIR --name NAME`.")
-        return snapshot.newest
-
     def _unknown(self, name: str, variant: str | None) -> UnknownModel:
-        if variant == "fast" and (name, "accurate") in self._snapshot.models:
+        if variant == "fast" and (name, "accurate") in self._models:
             return no_fast_variant(name)
         served = ", ".join(self.names()) or "none"
         return UnknownModel(f"Model {name[:80]!r} is not served. Served are: {served}.")
