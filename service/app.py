@@ -73,13 +73,13 @@ class Catseye:
     """Classifies images with every model in the store."""
 
     def __init__(self) -> None:
-        from service.inference.preload import opening
+        from service.inference.preload import preload
         from service.inference.store_watcher import StoreWatcher
         from service.logs import write_log_lines
         from service.metrics import count_worker
 
         write_log_lines()
-        begun = opening()
+        begun = preload()
         # The networks are compiled outside of the interpreter, so the routes are made meanwhile.
         making = threading.Thread(target=web, name="catseye-web")
         making.start()
@@ -89,7 +89,7 @@ class Catseye:
         web().state.pipeline = self._pipeline
         self._watcher = StoreWatcher(self._pipeline.registry.refresh, settings.reload_seconds)
         if settings.reload_seconds:
-            self._watcher.begin()
+            self._watcher.start()
 
     # Both are coroutines, since BentoML calls plain functions in threads, which other work may hold.
 
@@ -106,7 +106,7 @@ class Catseye:
         """Close the models, once running requests have ended."""
         from service.logs import flush_log_lines
 
-        self._watcher.end()
+        self._watcher.stop()
         self._pipeline.close()
         flush_log_lines()
 

@@ -1,14 +1,13 @@
 """From bytes to answers: decode and run in a small pool of threads, one hop for each image."""
 
+import logging
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Final, TypeVar
 
-import numpy as np
-
-from models.arrays import Floats, Pixels, softmax
+from models.arrays import Floats, Pixels
 from models.card import VariantName
 from models.errors import Overloaded
 from models.image.decode import decode
@@ -18,12 +17,14 @@ from service.inference.queue import RenderQueue
 from service.inference.registry import Registry
 from service.inference.response_cache import ResponseCache
 from service.inference.served_model import ServedModel
-from service.inference.thread_pool import ThreadPool
+from service.inference.thread_pool import Cancelled, ThreadPool
 from service.inference.tuning import plan_for
 from service.metrics import DOWNGRADED
 from service.settings import Settings
 
 T = TypeVar("T")
+
+logger = logging.getLogger("catseye")
 
 MAX_RENDER_THREADS: Final = 4
 
@@ -59,6 +60,8 @@ class Pipeline:
 
     def start(self) -> None:
         """Load the models; only now, before the first request, is there time to measure how to run them."""
+        for sentence in self._settings.ineffective():
+            logger.warning("%s", sentence)
         self._seconds_to_measure = self._settings.tune_seconds
         self.registry.refresh()
         self._seconds_to_measure = 0.0
@@ -89,17 +92,23 @@ class Pipeline:
 
     def versions(self, model: str) -> list[str]:
         """Versions of a model that can be asked for, newest first."""
-        slots = self.registry.slots(model)
-        if not slots:
-            self.registry.find(model)
-        return [served.version for slot in slots.values() for served in slot.versions()]
+        return [served.version for loaded in self.registry.loaded(model).values() for served in loaded.all()]
 
     async def infer(
         self, served: ServedModel, images: Pixels, outputs: Sequence[str], *, deadline: float
     ) -> dict[str, Floats]:
-        """Outputs by name for (batch, height, width, 3) pixels."""
+        """Outputs by name, ``logits`` among them, for (batch, height, width, 3) pixels."""
+        came = time.monotonic()
+
+        def work(cancelled: Cancelled) -> dict[str, Floats]:
+            began = _begin(served, deadline)
+            found = served.run(images, outputs)
+            served.observe({"queue": began - came, "inference": time.monotonic() - began})
+            served.predict(found["logits"])
+            return found
+
         async with served.queue.enter(deadline):
-            return await self._in_thread(lambda: served.run(images, outputs))
+            return await self._in_thread(work)
 
     async def render(self, work: Callable[[], T], *, deadline: float, pixels: int, held: int = 0) -> T:
         """What ``work`` returns or raises: drawing, and decoding for it, in one of a few threads.
@@ -123,11 +132,21 @@ class Pipeline:
         key = self._cache.key(data, served.stored.tag) if self._cache.on and outputs == ("logits",) else None
         logits = self._cache.get(key) if key is not None else None
         if logits is not None:
-            return self._answer(served, {"logits": logits}, {"queue": 0.0, "decode": 0.0, "inference": 0.0})
+            seconds = {"queue": 0.0, "decode": 0.0, "inference": 0.0}
+            return Answer({"logits": logits}, served.predict(logits[None])[0], seconds)
         came = time.monotonic()
+
+        def work(cancelled: Cancelled) -> Answer:
+            began = _begin(served, deadline)
+            found, seconds = served.answer(
+                lambda: decode(data, served.card.input_size, self._limits), outputs, cancelled
+            )
+            seconds = {"queue": began - came, **seconds}
+            served.observe(seconds)
+            return Answer(found, served.predict(found["logits"][None])[0], seconds)
+
         async with served.queue.enter(deadline):
-            answer = await self._in_thread(lambda: self._work(served, data, outputs, came, deadline))
-        served.stages["queue"].observe(answer.seconds["queue"])
+            answer = await self._in_thread(work)
         if key is not None:
             self._cache.put(key, answer.outputs["logits"])
         return answer
@@ -169,27 +188,17 @@ class Pipeline:
         served, _ = self.choose(model, version, variant, budget_ms, request_id)
         return (served, served.queue.refusal()) if served.queue.full else None
 
-    def _work(self, served: ServedModel, data: bytes, outputs: Sequence[str], came: float, ends: float) -> Answer:
-        size, limits = served.card.input_size, self._limits
-        began = time.monotonic()
-        if began >= ends:
-            raise served.queue.timed_out()
-        found, seconds = served.answer(lambda: decode(data, size, limits), outputs)
-        return self._answer(served, found, {"queue": began - came, **seconds})
-
-    def _answer(self, served: ServedModel, outputs: dict[str, Floats], seconds: dict[str, float]) -> Answer:
-        probabilities = softmax(outputs["logits"], served.card.temperature).astype(np.float32)
-        top = int(probabilities.argmax())
-        confidence = float(probabilities[top])
-        served.tops[top].inc()
-        served.confidence.observe(confidence)
-        if served.drift is not None:
-            served.drift.add(served.card.labels[top], confidence)
-        return Answer(outputs, probabilities, seconds)
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
+    async def _in_thread(self, work: Callable[[Cancelled], T]) -> T:
         with _memory_errors():
             return await self._threads.run(work)
+
+
+def _begin(served: ServedModel, deadline: float) -> float:
+    """The time now; ``TimedOut`` where the deadline passed while a prefetched image waited for its thread."""
+    began = time.monotonic()
+    if began >= deadline:
+        raise served.queue.timed_out()
+    return began
 
 
 @contextmanager

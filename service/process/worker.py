@@ -89,10 +89,10 @@ class Server(uvicorn.Server):
 
 def configuration(settings: Settings) -> uvicorn.Config:
     """Import and set up the application; the models are loaded in a thread meanwhile."""
-    from service.inference.preload import opening
+    from service.inference.preload import preload
 
     if settings.runtime == "openvino":  # TensorFlow would be imported beside everything else
-        opening()
+        preload()
     from service.asgi.protocol import limited
     from service.compatibility import is_configured, tls_options
 

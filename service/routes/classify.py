@@ -13,7 +13,7 @@ from service.asgi.context import state_of
 from service.asgi.problem import problem
 from service.inference.pipeline import Answer
 from service.inference.served_model import ServedModel
-from service.routes.dependencies import IMAGE_BODY, ModelQuery, answer_head, pipeline_of, top_predictions
+from service.routes.dependencies import IMAGE_BODY, ModelQuery, answer_head, pipeline_of
 from service.routes.query import describe_query, read_query
 from service.routes.schemas import ClassifyAnswer, ClassifyAnswers
 from service.routes.uploads import read_images
@@ -83,7 +83,7 @@ class _Writer:
         """One image's labels and timings."""
         seconds = {"receive": self.received, **answer.seconds, "total": time.perf_counter() - self.began}
         body = answer_head(self.served, self.request_id)
-        body["predictions"] = top_predictions(self.served, answer.probabilities, self.top_k)
+        body["predictions"] = self.served.top(answer.probabilities, self.top_k)
         body["timing_ms"] = {stage: round(value * 1e3, 3) for stage, value in seconds.items()}
         if self.reason is not None:
             body["variant_reason"] = self.reason

@@ -7,7 +7,6 @@ from fastapi import Depends, Query, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, ConfigDict
 
-from models.arrays import Floats
 from models.card import VariantName
 from models.errors import BadParameter
 from models.image.decode import Limits, inspect
@@ -96,15 +95,4 @@ def pixels_of(data: bytes, limits: Limits) -> int:
 
 def answer_head(served: ServedModel, request_id: str) -> dict[str, Any]:
     """What every answer of a model has: which model it was, and the request's id."""
-    return {
-        "model": served.name,
-        "version": served.version,
-        "variant": served.variant,
-        "request_id": request_id,
-    }
-
-
-def top_predictions(served: ServedModel, probabilities: Floats, top_k: int) -> list[dict[str, Any]]:
-    """The ``top_k`` most probable labels, the first the most probable."""
-    order = probabilities.argsort()[::-1][:top_k]
-    return [{"label": served.card.labels[index], "probability": float(probabilities[index])} for index in order]
+    return {**served.identity, "request_id": request_id}

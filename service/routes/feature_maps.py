@@ -26,7 +26,6 @@ from service.routes.dependencies import (
     pipeline_of,
     pixels_of,
     read_image,
-    top_predictions,
 )
 
 PICTURE_SIDE: Final = 320
@@ -68,9 +67,7 @@ async def post_feature_maps(
     pipeline, limits, deadline = pipeline_of(request), limits_of(request), deadline_of(request)
     outputs = ("logits", *(f"tap_{tap.index}" for tap in taps))
     answer = await pipeline.answer(served, image, outputs, deadline=deadline)
-    head = answer_head(served, request_id_of(request)) | {
-        "predictions": top_predictions(served, answer.probabilities, top_k)
-    }
+    head = answer_head(served, request_id_of(request)) | {"predictions": served.top(answer.probabilities, top_k)}
     maps = [(tap, answer.outputs[f"tap_{tap.index}"]) for tap in taps]
 
     def draw() -> bytes:

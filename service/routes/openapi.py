@@ -144,7 +144,7 @@ _ERRORS: Final = (
     TooManyPixels("The image is 30000x30000 = 900,000,000 pixels and at most 50,000,000 are read. Send it smaller."),
     UnsupportedMedia("The content type 'text/csv' is not read here. Send an image."),
     BadParameter("`top_k`: Input should be greater than or equal to 1. Correct it; /docs lists what each route takes."),
-    Overloaded("256 images wait for model solar-cells, which is as many as may. Try again later."),
+    Overloaded("256 images wait for model solar-cells, which is the limit. Try again later."),
     TimedOut("The answer was not ready within the time limit. Try again later, or send less at once."),
 )
 PROBLEMS: Final = {str(error.status): error for error in _ERRORS}

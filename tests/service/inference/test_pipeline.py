@@ -3,8 +3,9 @@ import time
 
 import numpy as np
 import pytest
+from prometheus_client import REGISTRY
 
-from models.errors import BadImage, TimedOut, UnknownModel
+from models.errors import BadImage, Overloaded, TimedOut, UnknownModel
 from models.image.decode import decode
 from models.store import store
 from service.inference.execution_plan import Plan
@@ -111,7 +112,7 @@ def test_the_most_accurate_variant_that_fits_the_budget_is_chosen_by_measured_la
 def test_whose_queue_is_full_is_known_before_the_body_is_read(pipeline, monkeypatch):
     served = pipeline.find(None)
     assert pipeline.refusal(None, None, None, None, "me") is None
-    monkeypatch.setattr(type(served.queue), "full", property(lambda gate: True))
+    monkeypatch.setattr(type(served.queue), "full", property(lambda queue: True))
     who, error = pipeline.refusal(None, None, None, None, "me")
     assert who is served
     assert "0 images wait" in error.detail
@@ -129,7 +130,9 @@ def test_what_expires_while_it_is_at_hand_is_not_run(pipeline, monkeypatch):
     monkeypatch.setattr(served, "answer", lambda *arguments: ran.append(1) or plain(*arguments))
 
     async def behind_slow_work():
-        slow = [asyncio.create_task(pipeline._in_thread(lambda: time.sleep(0.4))) for _ in range(served.slots)]
+        slow = [
+            asyncio.create_task(pipeline._in_thread(lambda cancelled: time.sleep(0.4))) for _ in range(served.slots)
+        ]
         await asyncio.sleep(0.05)
         with pytest.raises(TimedOut):
             await pipeline.answer(served, png(30, 30), deadline=soon(0.1))
@@ -137,4 +140,36 @@ def test_what_expires_while_it_is_at_hand_is_not_run(pipeline, monkeypatch):
 
     pipeline.run(behind_slow_work())
     assert ran == []
-    assert served.queue.inside == 0
+    assert served.queue.admitted == 0
+
+
+def counted(served, sample, **labels):
+    found = REGISTRY.get_sample_value(sample, {"model": served.name, "variant": served.variant, **labels})
+    return found or 0.0
+
+
+def test_pixels_are_counted_in_the_metrics_as_images_are(pipeline):
+    served = pipeline.find(None)
+    images = np.concatenate([pixels(served), pixels(served) + 200])
+
+    def counts():
+        labels = {"version": served.version}
+        return (
+            sum(counted(served, "catseye_predictions_total", label=label, **labels) for label in served.card.labels),
+            counted(served, "catseye_prediction_confidence_count"),
+            counted(served, "catseye_stage_duration_seconds_count", stage="inference"),
+            counted(served, "catseye_stage_duration_seconds_count", stage="queue"),
+        )
+
+    before = counts()
+    found = pipeline.run(pipeline.infer(served, images, ("logits", "embedding"), deadline=soon()))
+    assert set(found) == {"logits", "embedding"}
+    assert [now - then for now, then in zip(counts(), before, strict=True)] == [2, 2, 1, 1]
+
+
+def test_drawing_short_of_memory_is_overload(pipeline):
+    def work():
+        raise MemoryError
+
+    with pytest.raises(Overloaded, match="memory"):
+        pipeline.run(pipeline.render(work, deadline=soon(), pixels=1))

@@ -1,5 +1,7 @@
 import gc
+import threading
 import weakref
+from concurrent.futures import CancelledError
 
 import numpy as np
 import pytest
@@ -23,7 +25,7 @@ def test_a_loaded_model_is_warm_and_describes_itself():
     outputs = served.run(pixels, ("logits", "embedding"))
     assert np.allclose(outputs["embedding"] @ kernel + bias, outputs["logits"], atol=1e-3)
     assert served.history() == History()
-    served.open()
+    served.activate()
     served.close()
 
 
@@ -49,9 +51,24 @@ def test_its_memory_goes_with_the_last_who_holds_it(batch):
     watched = weakref.ref(served.runtime)
     gc.disable()  # without waiting for the collector, which may not come for long
     try:
-        served.let_go()
+        served.retire()
         served.answer(lambda: images(1, 32)[0], ("logits",))
         del served
         assert watched() is None
     finally:
         gc.enable()
+
+
+@pytest.mark.parametrize("batch", [1, 4])
+def test_an_image_whose_client_left_while_it_was_decoded_is_not_run(batch):
+    served = ServedModel(stored("cnn"), Settings(), Plan(streams=1, threads=1, batch=batch))
+    gone = threading.Event()
+
+    def decode():
+        gone.set()
+        return images(1, 32)[0]
+
+    with pytest.raises(CancelledError):
+        served.answer(decode, ("logits",), gone.is_set)
+    gone.clear()
+    assert set(served.answer(lambda: images(1, 32)[0], ("logits",), gone.is_set)[0]) == {"logits"}
