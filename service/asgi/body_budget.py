@@ -13,7 +13,7 @@ from models.errors import Overloaded
 class Body:
     """The body of one request.
 
-    ``stop`` ends its request when it is refused to make room, ``length`` is how long the client says that it is, and
+    ``stop`` ends its request when it is refused in favor of others, ``length`` is its announced length in bytes, and
     ``deadline`` when the request ends at the latest (``time.monotonic``).
     """
 
@@ -21,7 +21,7 @@ class Body:
         self.stop, self.length, self.deadline = stop, length, deadline
         self.size = 0
         self.refusal: Overloaded | None = None
-        """Set when it was refused to make room for others."""
+        """Set when it was refused in favor of others."""
 
 
 class BodyBudget:

@@ -53,7 +53,7 @@ async def post_classify(request: Request) -> Response:
     received = time.perf_counter() - began
     served, reason = pipeline.choose(*choice)
     state["model"] = served.metric_labels
-    served.stages["receive"].observe(received)
+    served.observe({"receive": received})
     writer = _Writer(served, reason, query.top_k, request_id, began, received)
     if len(files) == 1:
         body = writer.result(await pipeline.answer(served, files[0], deadline=deadline))
@@ -64,7 +64,7 @@ async def post_classify(request: Request) -> Response:
         body = {"results": [writer.result_or_error(each) for each in results], "request_id": request_id}
     answered = time.perf_counter()
     response = Response(orjson.dumps(body), media_type="application/json")
-    served.stages["respond"].observe(time.perf_counter() - answered)
+    served.observe({"respond": time.perf_counter() - answered})
     return response
 
 

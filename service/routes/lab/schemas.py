@@ -182,4 +182,4 @@ def _sentence(error: ValidationError) -> str:
     tags = {"text", "one", "pair", "2", "3", "4"}
     place = ".".join(str(part) for part in first["loc"] if part not in tags)
     where = f"`{place}`: " if place else ""
-    return f"The request cannot be used: {where}{first['msg']}. Mend it and send it again; /docs shows the form."
+    return f"The request cannot be used: {where}{first['msg']}. Correct it and send it again; /docs shows the form."

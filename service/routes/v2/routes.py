@@ -6,6 +6,7 @@ the model's own size, or image files of any size as BYTES, which the service dec
 """
 
 import asyncio
+from collections.abc import Sequence
 from importlib.metadata import version as distribution_version
 from typing import Annotated, Any, Final
 
@@ -142,10 +143,11 @@ async def infer(
         results = await _run_files(pipeline, served, images, needed, deadline)
     else:
         results = await pipeline.infer(served, images, needed, deadline=deadline)
+    results["probabilities"] = softmax(results["logits"], served.card.temperature).astype(np.float32)
     head = {"model_name": served.name, "model_version": served.version}
     if asked.id is not None:
         head["id"] = asked.id
-    answer, json_length = render(head, [_output(output, results, served) for output in wanted])
+    answer, json_length = render(head, [_output(output, results, served.card.labels) for output in wanted])
     if json_length is None:
         return Response(answer, media_type="application/json")
     headers = {"Inference-Header-Content-Length": str(json_length)}
@@ -209,16 +211,11 @@ async def _run_files(
 
 
 def _output(
-    wanted: tuple[str, bool, int], results: dict[str, Floats], served: ServedModel
+    wanted: tuple[str, bool, int], results: dict[str, Floats], labels: Sequence[str]
 ) -> tuple[str, NDArray[Any], bool]:
     name, as_binary, count = wanted
-    labels = served.card.labels
-    if name == "embedding":
-        return name, results["embedding"], as_binary
     if name == "labels":
         best = results["logits"].argmax(axis=1)
         return name, np.array([labels[index] for index in best], dtype=object), as_binary
-    values = results["logits"]
-    if name == "probabilities":
-        values = softmax(values, served.card.temperature).astype(np.float32)
+    values = results[name]
     return name, classification(values, labels, count) if count else values, as_binary

@@ -95,31 +95,6 @@ def test_a_closed_server_says_so_but_its_probes_answer():
     assert call("/livez")[0] == 200
 
 
-def test_listening_stops_once_after_the_first_refused_request():
-    called = []
-
-    async def stop_listening():
-        called.append(1)
-
-    async def refuse_twice():
-        call = Call()
-        call.drain.begin(0)
-        middleware = ServiceMiddleware(
-            call.app, settings=Settings(access_log=False), drain=call.drain, stop_listening=stop_listening
-        )
-        for _ in range(2):
-            scope = {"type": "http", "method": "POST", "path": "/v1/classify", "headers": []}
-            await middleware(scope, None, lambda message: asyncio.sleep(0))
-        assert called == []
-        async with asyncio.timeout(20):
-            while not called:
-                await asyncio.sleep(0.05)
-        await asyncio.sleep(0.5)
-
-    asyncio.run(refuse_twice())
-    assert called == [1]
-
-
 def test_a_body_that_is_still_sent_gives_way_to_a_smaller_one():
     """Of two that do not fit together, the larger gets a 503 while it is sent, and the smaller its answer."""
 

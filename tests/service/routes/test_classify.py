@@ -78,7 +78,7 @@ def decoded():
 def test_images_of_clients_that_left_are_not_decoded(model, monkeypatch, heavy):
     service, before = Service(model, monkeypatch), decoded()
 
-    async def crowd():
+    async def requests():
         first = asyncio.create_task(service.post(heavy))
         leaves = asyncio.Event()
         others = [asyncio.create_task(service.post(heavy, leaves=leaves)) for _ in range(5)]
@@ -86,7 +86,7 @@ def test_images_of_clients_that_left_are_not_decoded(model, monkeypatch, heavy):
         leaves.set()
         return await first, await asyncio.gather(*others)
 
-    assert asyncio.run(crowd()) == (200, [None] * 5)
+    assert asyncio.run(requests()) == (200, [None] * 5)
     service.pipeline.close()
     assert decoded() == before + 1
 
@@ -94,11 +94,11 @@ def test_images_of_clients_that_left_are_not_decoded(model, monkeypatch, heavy):
 def test_where_the_queue_is_full_the_body_is_not_read(model, monkeypatch, heavy):
     service, seen = Service(model, monkeypatch, queue=1), []
 
-    async def crowd():
+    async def requests():
         waiting = [asyncio.create_task(service.post(heavy)) for _ in range(2)]
         await asyncio.sleep(0.05)
         return await service.post(PHOTOGRAPH, seen=seen), await asyncio.gather(*waiting)
 
-    assert asyncio.run(crowd()) == (Overloaded.status, [200, 200])
+    assert asyncio.run(requests()) == (Overloaded.status, [200, 200])
     assert seen == []
     service.pipeline.close()

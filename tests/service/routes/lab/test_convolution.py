@@ -24,7 +24,7 @@ STAIRS_KERNEL = [[0, 0, 1], [-1, 1, -1], [1, -1, 0]]
 STAIRS_MAP = [[1, 2, 1, -1], [4, -1, -1, 1], [-2, 0, 1, 1], [0, 0, 1, -1]]
 DRAWING = [[1, 0, 1, 0], [1, 0, 1, 0], [1, 1, 1, 1], [0, 0, 1, 0]]
 # section 3
-ROOM = [
+PICTURE = [
     [60, 113, 56, 139, 85],
     [73, 121, 54, 84, 128],
     [131, 99, 70, 129, 127],
@@ -32,7 +32,7 @@ ROOM = [
     [104, 126, 123, 95, 130],
 ]
 SHARPEN = [[0, -1, 0], [-1, 5, -1], [0, -1, 0]]
-ROOM_MAP = [
+SHARPENED = [
     [114, 328, -26, 470, 158],
     [53, 266, -61, -30, 344],
     [403, 116, -47, 295, 244],
@@ -84,8 +84,8 @@ def test_lecture_channels_are_summed_and_kernels_give_maps() -> None:
 
 
 def test_lecture_padding() -> None:
-    assert convolve(image(ROOM), kernel(SHARPEN), padding="same")[..., 0].tolist() == ROOM_MAP
-    assert convolve(image(ROOM), kernel(SHARPEN))[..., 0].tolist() == np.array(ROOM_MAP)[1:-1, 1:-1].tolist()
+    assert convolve(image(PICTURE), kernel(SHARPEN), padding="same")[..., 0].tolist() == SHARPENED
+    assert convolve(image(PICTURE), kernel(SHARPEN))[..., 0].tolist() == np.array(SHARPENED)[1:-1, 1:-1].tolist()
 
 
 def test_lecture_stride_moves_two_right_and_two_down() -> None:
@@ -105,8 +105,8 @@ def test_average_pooling_is_the_mean() -> None:
 
 
 def test_steps_spell_out_every_value() -> None:
-    walked = list(steps(image(ROOM), kernel(SHARPEN), padding="same"))
-    assert [step.products.sum() for step in walked] == np.ravel(ROOM_MAP).tolist()
+    walked = list(steps(image(PICTURE), kernel(SHARPEN), padding="same"))
+    assert [step.products.sum() for step in walked] == np.ravel(SHARPENED).tolist()
     first = walked[0]
     assert (first.row, first.column, first.top, first.left, first.kernel) == (0, 0, -1, -1, 0)
     assert first.window[..., 0].tolist() == [[0, 0, 0], [0, 60, 113], [0, 73, 121]]
