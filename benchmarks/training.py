@@ -29,7 +29,7 @@ from models.network.classifier import Classifier, HeadSpec, build_classifier
 from models.network.freezing import Freeze, apply_freeze
 from models.network.pretrained import load_weights
 from training.data.dataset import Dataset, labels_of, load_batch, targets_of
-from training.examples.elpv import fetch_cells
+from training.examples.solar_cells import fetch_cells
 from training.features.cache import cached_rows
 from training.features.frozen_trunk import base_trunk, frozen_trunk
 from training.features.keras_dataset import Batches, FeatureSource
@@ -46,7 +46,7 @@ PHASES: dict[Freeze, tuple[str, float]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """Seconds of one way to train, and the share of held-out images that are right afterwards."""
+    """Seconds of one way to train, and the accuracy on held-out images afterwards."""
 
     seconds: float
     accuracy: float
@@ -55,7 +55,7 @@ class Result:
 def cells(count: int) -> Dataset:
     """So many cells, half of them surely defective, split by seed 0."""
     from training.data.dataset import read_dataset
-    from training.examples.elpv import write_table
+    from training.examples.solar_cells import write_table
 
     sure = [cell for cell in fetch_cells() if cell.probability in (0.0, 1.0)]
     chosen = [cell for wanted in (0.0, 1.0) for cell in [c for c in sure if c.probability == wanted][: count // 2]]

@@ -31,8 +31,8 @@ from training.fit.distributed import Workers
 from training.fit.freeze_policy import choose, kappa
 from training.fit.optimizer import LayerRates, measure_layer_rates, rates_by_depth
 from training.fit.trainer import Schedule, StandardHead, fit
-from training.publish.publish import Outcome, keep
-from training.report.progress import console
+from training.publish.publish import Outcome, check_variant, publish
+from training.report.console import console
 from training.runs import held, new_run, pin_data, read_settings, unfinished_run
 
 _HEAD_BATCH = 128
@@ -102,7 +102,7 @@ def train(
     dataset = read_dataset(data, seed=settings.seed, allow_unreadable=settings.allow_unreadable, **reading)
     folder = folder or new_run(settings, data)
     with held(folder):
-        return keep(learn(dataset, settings, folder, workers))
+        return publish(learn(dataset, settings, folder, workers))
 
 
 def assist(data: Path, settings: TrainSettings, workers: Workers) -> None:
@@ -116,6 +116,8 @@ def learn(dataset: Dataset, settings: TrainSettings, folder: Path, workers: Work
     """Train as the settings say, keeping the state in the run's ``folder``; nothing is stored yet."""
     workers = workers or Workers()
     _agree(workers, settings, dataset)
+    if settings.variant_of is not None:
+        check_variant(settings.variant_of, dataset.labels)
     pin_data(folder, dataset.fingerprint.sha256)
     # 1. Put a new classifier on top of the pretrained base.
     run = _start(settings, dataset, folder, workers)

@@ -12,7 +12,7 @@ from pathlib import Path
 from models.errors import BadParameter
 from models.files import disk_errors, write_whole
 from training.config import TrainSettings, catseye_home
-from training.report.progress import console
+from training.report.console import console
 
 _SETTINGS, _DONE, _LOCK = "settings.json", "stored.json", "lock"
 
@@ -108,6 +108,6 @@ def _busy(folder: Path) -> bool:
 
 
 def on_disk(folder: Path, what: str = "The run") -> AbstractContextManager[None]:
-    """Turn an ``OSError``, such as that of a full disk, into a ``StoreError`` that says what to do."""
+    """``disk_errors`` for what a run writes: a ``StoreError`` that says what to do."""
     advice = "Free some space and continue with --resume, or set CATSEYE_HOME to another disk."
     return disk_errors(f"{what} cannot be written to {folder}", advice)

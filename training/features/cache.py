@@ -29,7 +29,7 @@ from training.config import cache_limit, catseye_home
 from training.data.dataset import Sample, load_batch
 from training.features.cached_augmentation import View, apply_view, folder_of
 from training.features.frozen_trunk import FrozenTrunk
-from training.report.progress import console, images_bar
+from training.report.console import console, images_bar
 from training.runs import on_disk
 
 Floats = NDArray[np.float32]

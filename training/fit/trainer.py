@@ -18,7 +18,7 @@ from training.features.keras_dataset import Batches
 from training.fit.checkpoint import Arrays, Checkpoint, Progress
 from training.fit.distributed import Loop, Workers
 from training.fit.optimizer import LayerRates, optimizer
-from training.report.progress import images_bar
+from training.report.console import images_bar
 
 Floats = NDArray[np.float32]
 _SMALLEST_DEVIATION = 1e-3
