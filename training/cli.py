@@ -12,8 +12,7 @@ from models.errors import BadParameter, CatseyeError
 from models.network.backbones import list_backbones
 from models.store import store
 from training.config import Depths, Freeze, Int8, Mirror, TrainSettings
-from training.report.figures import figures_table, show_whole
-from training.report.progress import console
+from training.report.console import console, plain_table, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Train classifiers and look after them.")
 _DEFAULTS = TrainSettings(name="defaults")
@@ -128,7 +127,7 @@ def backbones(
     if not rows:
         typer.secho(f"Error: no backbone is called {pattern!r}. `catseye backbones` lists all.", fg="red", err=True)
         raise typer.Exit(2)
-    table = figures_table()
+    table = plain_table()
     for heading in ("name", "about it", "input", "parameters", "taps", "year", "paper"):
         table.add_column(heading, justify="right" if heading in ("input", "parameters", "taps") else "left")
     for row in rows:
@@ -141,7 +140,7 @@ def backbones(
             str(row.year),
             row.paper,
         )
-    show_whole(table)
+    print_table(table)
 
 
 @app.command()
@@ -154,7 +153,7 @@ def models(
     if not found:
         console.print("The store is empty: train a model with `catseye train`.")
         return
-    table = figures_table()
+    table = plain_table()
     for heading in ("model", "backbone", "labels", "test accuracy", "95 % interval", "created"):
         table.add_column(heading)
     for model in found:
@@ -167,7 +166,7 @@ def models(
             f"{metrics.accuracy_low:.1%} to {metrics.accuracy_high:.1%}" if metrics else "",
             f"{card.created:%Y-%m-%d %H:%M}",
         )
-    show_whole(table)
+    print_table(table)
 
 
 @app.command()

@@ -32,7 +32,7 @@ from training.fit.layer_rates import Shares, even_steps
 from training.fit.optimizer import rates_by_depth
 from training.fit.trainer import Schedule, StandardHead, fit
 from training.publish.publish import Outcome, keep
-from training.report.progress import console
+from training.report.console import console
 from training.runs import held, new_run, pin_data, read_settings, unfinished_run
 
 Floats = NDArray[np.float32]

@@ -20,8 +20,7 @@ from training.evaluate.metrics import as_percent, summary
 from training.pipeline import learn
 from training.publish.publish import Outcome, keep
 from training.publish.trial import trial
-from training.report.figures import figures_table, show_whole
-from training.report.progress import console
+from training.report.console import console, plain_table, print_table
 from training.runs import held, mark_done, new_run, read_settings
 
 Floats = NDArray[np.float32]
@@ -91,7 +90,7 @@ def distill(teacher: StoredModel, student: StudentSettings, data: Path | None = 
             direct=direct,
         )
         stored = keep(replace(outcome, notes=[*outcome.notes, words], distillation=told))
-    show_whole(comparison_table(teacher, stored, direct, taught))
+    print_table(comparison_table(teacher, stored, direct, taught))
     console.print(words, highlight=False)
     return stored
 
@@ -155,7 +154,7 @@ def gain_of(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Gain:
 
 def comparison_table(teacher: StoredModel, student: StoredModel, direct: Metrics, taught: Metrics) -> Table:
     """Teacher, student without and with it: size, weights, time an image on this machine, test accuracy."""
-    table = figures_table()
+    table = plain_table()
     for heading in ("", "network", "pixels", "weights", "ms an image", "test accuracy", "95 % interval"):
         table.add_column(heading, justify="left" if heading in ("", "network") else "right")
     slow, fast = (milliseconds(model) for model in (teacher, student))

@@ -22,7 +22,7 @@ from models.store.store import StoredModel
 from training.config import TrainSettings, catseye_home
 from training.data.dataset import Dataset, Sample, load_batch
 from training.features.cache import VIEWS, FeatureStore, View, mirrored
-from training.report.progress import images_bar
+from training.report.console import images_bar
 
 Floats = NDArray[np.float32]
 _BATCH = 16

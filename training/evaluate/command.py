@@ -9,10 +9,9 @@ from models.store.store import StoredModel
 from training.data.dataset import Dataset, Fractions, labels_of, read_dataset
 from training.evaluate.metrics import evaluate
 from training.publish.choose_precision import logits_of
-from training.report.activations import activations
-from training.report.progress import console
+from training.report.console import console, print_metrics
+from training.report.overlays import activation_maps
 from training.report.report import Report, write_report
-from training.report.summary import show
 
 
 def measure(model: StoredModel, data: Path, out: Path | None = None, *, allow_unreadable: bool = False) -> Report:
@@ -31,13 +30,13 @@ def measure(model: StoredModel, data: Path, out: Path | None = None, *, allow_un
         metrics = evaluate(logits, labels_of(samples), model.card.labels, model.card.temperature)
         if model.card.data is not None and model.card.data.sha256 == dataset.fingerprint.sha256:
             console.print("Note: most of these images trained the model, so this flatters it; see its card.")
-        show(metrics, model.card.labels)
+        print_metrics(metrics, model.card.labels)
         report = Report(
             card=model.card.model_copy(update={"metrics": metrics}),
             dataset=dataset,
             samples=samples,
             logits=logits,
-            activation=activations(runtime, model.card, *model.head(runtime.precision)),
+            activation=activation_maps(runtime, model.card, *model.head(runtime.precision)),
         )
         if out is not None:
             console.print(f"Report: {write_report(out, report)}", highlight=False)

@@ -21,9 +21,8 @@ from training.evaluate.metrics import as_percent, wilson_interval
 from training.examples.shifts import SHARES, right_when_shifted
 from training.pipeline import learn
 from training.publish.trial import trial
-from training.report.figures import figures_table, show_whole
+from training.report.console import console, images_bar, plain_table, print_table
 from training.report.plots import Line, accuracy_lines
-from training.report.progress import console, images_bar
 from training.runs import held, mark_done, new_run
 
 PLOT_FILE, TABLE_FILE = "compare.png", "compare.csv"
@@ -87,7 +86,7 @@ def compare(data: Path, settings: TrainSettings) -> list[Result]:
     lines = [Line(result.title, result.accuracies, tuple(_interval(result))) for result in results]
     write_whole(folder / PLOT_FILE, accuracy_lines(SHARES, lines))
     mark_done(folder, "none: a comparison")
-    show_whole(as_table(results), f"{results[0].images} test images, moved by a share of their side")
+    print_table(as_table(results), f"{results[0].images} test images, moved by a share of their side")
     console.print(f"Table and plot: {folder}", highlight=False)
     return results
 
@@ -121,7 +120,7 @@ def _result(contestant: Contestant, dataset: Dataset, data: Path) -> Result:
 
 def as_table(results: Sequence[Result]) -> Table:
     """For the screen: accuracy with its interval, then accuracy at each shift."""
-    table = figures_table()
+    table = plain_table()
     table.add_column("")
     for heading in ("weights", "seconds", "accuracy", "95 % interval", *(f"{share:.0%}" for share in SHARES[1:])):
         table.add_column(heading, justify="right")

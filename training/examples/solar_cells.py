@@ -12,8 +12,7 @@ from models.store import store
 from models.store.store import StoredModel
 from training.config import TrainSettings, catseye_home
 from training.examples.elpv import CAVEAT, LICENCE, TEST_CELLS, Cell, fetch_cells, write_table
-from training.report.progress import console
-from training.report.summary import show
+from training.report.console import console, print_metrics
 
 NAME = "solar-cells"
 SAMPLES = "samples"
@@ -47,7 +46,7 @@ def main() -> int:
         return 1
     if stored.card.metrics is not None:
         console.print(f"{stored.tag} on {stored.card.metrics.images} test cells:")
-        show(stored.card.metrics, stored.card.labels)
+        print_metrics(stored.card.metrics, stored.card.labels)
     console.print(CAVEAT, LICENCE, sep="\n")
     return 0
 

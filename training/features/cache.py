@@ -23,7 +23,7 @@ from training.config import catseye_home
 from training.data.dataset import Sample, load_batch
 from training.features.cached_augmentation import VIEWS, AnyView, View, folder_of, mirrored, shown
 from training.features.frozen_trunk import Cut
-from training.report.progress import images_bar
+from training.report.console import images_bar
 
 __all__ = ["VIEWS", "FeatureStore", "Rows", "View", "cached_rows", "compiled", "mirrored", "room_for", "row_bytes"]
 

@@ -21,7 +21,7 @@ from training.fit.distributed import Workers
 from training.fit.layer_rates import Shares
 from training.fit.loop import Loop, right_answers
 from training.fit.optimizer import optimizer
-from training.report.progress import images_bar
+from training.report.console import images_bar
 
 Floats = NDArray[np.float32]
 _SMALLEST_DEVIATION = 1e-3

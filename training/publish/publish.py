@@ -21,10 +21,9 @@ from training.evaluate.metrics import evaluate, fit_temperature, reference
 from training.fit.checkpoint import Progress
 from training.publish import choose_precision
 from training.publish.choose_precision import logits_of
-from training.report.activations import activations
-from training.report.progress import console
+from training.report.console import console, print_metrics
+from training.report.overlays import activation_maps
 from training.report.report import PLOTS_FOLDER, REPORT_FILE, Report, write_report
-from training.report.summary import show
 from training.runs import mark_done, on_disk
 
 __all__ = ["Outcome", "export_files", "keep", "logits_of", "versions"]
@@ -75,7 +74,7 @@ def _keep(outcome: Outcome) -> StoredModel:
     if (outcome.folder / PLOTS_FOLDER).is_dir():
         shutil.copytree(outcome.folder / PLOTS_FOLDER, folder / PLOTS_FOLDER)
     if card.metrics is not None:
-        show(card.metrics, card.labels)
+        print_metrics(card.metrics, card.labels)
     stored = store.save(card, lambda target: shutil.copytree(folder, target, dirs_exist_ok=True))
     shutil.rmtree(folder)
     mark_done(outcome.folder, stored.tag)
@@ -93,7 +92,7 @@ def _report(outcome: Outcome, card: Card, choice: choose_precision.Choice, folde
             phases=outcome.phases,
             notes=[*outcome.notes, *filter(None, [choice.reason])],
             preview=outcome.preview,
-            activation=activations(runtime, card, *read_head(folder, choice.answers.precision)),
+            activation=activation_maps(runtime, card, *read_head(folder, choice.answers.precision)),
         )
         path = write_report(outcome.folder, report)
     finally:

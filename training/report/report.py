@@ -6,7 +6,7 @@ The page needs no script and no network: its pictures stand inside it, and its c
 import csv
 import errno
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,19 +18,17 @@ from numpy.typing import NDArray
 from models.card import Card
 from models.errors import StoreError
 from models.files import write_whole
+from models.image.decode import thumbnail
 from training.data.dataset import Dataset, Sample, labels_of
 from training.data.layouts import SPLITS, normal
 from training.evaluate.calibration import losses, probabilities, reliability
 from training.evaluate.metrics import as_percent, class_table, most_confused, roc_auc, summary, worst
-from training.report import pictures, plots
+from training.report import overlays, plots
 from training.report.fonts import lettering
 
 Floats = NDArray[np.floating]
-Activation = Callable[[Sample, int], NDArray[np.floating] | None]
-"""The class activation map (h, w) of an image for a label index; None where the network has none."""
-
 REPORT_FILE, PLOTS_FOLDER = "report.html", "plots"
-_MOST_SKIPPED, _MOST_CELLS = 200, 20
+_MOST_SKIPPED, _MOST_CELLS, _THUMBNAIL = 200, 20, 240
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +46,7 @@ class Report:
     """Sentences about decisions of the run, such as the freeze strategy and why."""
     preview: bytes | None = None
     """A PNG of augmented training images."""
-    activation: Activation | None = None
+    activation: overlays.ActivationMap | None = None
     worst_images: int = 12
 
 
@@ -99,7 +97,7 @@ def render(report: Report, drawn: dict[str, bytes]) -> str:
         metrics=card.metrics if held else None,
         summary=summary(card.metrics) if held and card.metrics else None,
         auc=roc_auc(report.logits, labels_of(report.samples)) if held else None,
-        plots={name: pictures.data_uri(data, "image/png") for name, data in drawn.items()},
+        plots={name: overlays.data_uri(data, "image/png") for name, data in drawn.items()},
         parts=_parts(report.dataset),
         rows=class_table(report.logits, labels_of(report.samples), labels) if held else [],
         confused=most_confused(card.metrics, labels) if held and card.metrics else [],
@@ -142,22 +140,21 @@ def _worst(report: Report) -> list[Shown]:
 def _shown(report: Report, sample: Sample, predicted: NDArray[np.float64]) -> Shown | None:
     labels, top = report.card.labels, int(predicted.argmax())
     try:
-        image = pictures.picture(sample.path.read_bytes())
+        image = thumbnail(sample.path.read_bytes(), _THUMBNAIL)
     except OSError:
         return None
     # Of two labels, one map is the other's negative.
     asked = (top,) if top == sample.label or len(labels) == 2 else (top, sample.label)
-    found = [(label, report.activation(sample, label)) for label in asked] if report.activation else []
-    maps = [(label, m) for label, m in found if m is not None]
-    limit = max((pictures.full_colour(m) for _, m in maps), default=None)
+    maps = [(label, report.activation(sample, label)) for label in asked] if report.activation else []
+    limit = max((overlays.full_colour(m) for _, m in maps), default=None)
     return Shown(
         name=normal(sample.path.name),
         true=labels[sample.label],
         predicted=labels[top],
         probability=float(predicted[top]),
         probability_of_true=float(predicted[sample.label]),
-        image=pictures.jpeg_uri(image),
-        maps=tuple((labels[i], pictures.jpeg_uri(pictures.overlay(image, m, limit))) for i, m in maps),
+        image=overlays.jpeg_uri(image),
+        maps=tuple((labels[i], overlays.jpeg_uri(overlays.overlay(image, m, limit))) for i, m in maps),
     )
 
 

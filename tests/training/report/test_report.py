@@ -168,7 +168,7 @@ def test_a_mistake_among_several_labels_shows_both_maps(tmp_path):
 
 def test_networks_without_activation_and_files_that_went_away(data, drawn):
     data.test[0].path.unlink()
-    report = report_of(data, activation=lambda sample, label: None)
+    report = report_of(data)
     page = Page(render(report, drawn))
     assert "Orange marks" not in page.text
     assert page.text.count("Taken for") == 1
