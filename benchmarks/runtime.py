@@ -24,7 +24,8 @@ from models.card import Card, Precision, WeightsProvenance
 from models.export.head import write_head
 from models.export.openvino import export_openvino, quantize
 from models.network.classifier import build_classifier, head_arrays
-from models.runtime.base import Kind, Runtime, open_runtime
+from models.runtime.base import Kind, Runtime
+from models.runtime.open import open_runtime
 from models.store.store import KERAS_FILE, StoredModel
 
 SIZE = 224
@@ -34,8 +35,8 @@ import sys
 from pathlib import Path
 import numpy as np
 from models.card import Card
-from models.runtime import open_runtime
-from models.store import StoredModel
+from models.runtime.open import open_runtime
+from models.store.store import StoredModel
 folder = Path(sys.argv[1])
 card = Card.model_validate_json((folder / "card.json").read_text())
 runtime = open_runtime(StoredModel("bench", "v1", folder, card), precision=sys.argv[2])

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Floats
 from models.card import FilePrecision, Precision
 
-Floats = NDArray[np.float32]
 HeadArrays = tuple[Floats, Floats]
 """Kernel (embedding, classes) and bias (classes,)."""
 

@@ -17,17 +17,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Floats
 from models.card import Export, FilePrecision
+from models.environment import has_bfloat16, load_openvino, no_telemetry
 from models.errors import BadData, BadParameter, StoreError
 from models.export.head import HeadArrays, read_head, refit, write_head
 from models.files import sha256_of, sync, sync_tree
-from models.runtime.bfloat16 import has_bfloat16
-from models.telemetry import load_openvino, no_telemetry
 
 if TYPE_CHECKING:
     from models.network.classifier import Classifier
 
-Floats = NDArray[np.float32]
 Preset = Literal["mixed", "performance"]
 """``performance`` has symmetric activations, which suits ReLU; ``mixed`` has asymmetric ones where values go
 below zero, as after swish."""

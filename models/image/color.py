@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Pixels = NDArray[np.uint8]
+from models.arrays import Pixels as Pixels
+
 Box = tuple[float, float, float, float]
 
 _TURNS = {

@@ -14,14 +14,12 @@ from typing import Literal
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import Floats
 from models.card import Card, Head, Pool, Tap
 from models.errors import BadParameter, StoreError
 from models.network.backbones import Backbone, get_backbone
 from models.network.preprocessing import IMAGENET_MEAN, IMAGENET_STD, preprocess, set_normalization
-
-Floats = NDArray[np.float32]
 
 IMAGE, EMBEDDING, LOGITS = "image", "embedding", "logits"
 _BATCH_NORM, _DROPOUT = "head_batch_norm", "head_dropout"

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.card import Precision
+from models.environment import has_bfloat16, load_openvino
 from models.errors import CatseyeError, StoreError
 from models.export.head import HEAD_FILE, HeadArrays
 from models.runtime.base import (
@@ -23,9 +24,7 @@ from models.runtime.base import (
     check_outputs,
     output_names,
 )
-from models.runtime.bfloat16 import has_bfloat16
 from models.store.store import StoredModel, check_file
-from models.telemetry import load_openvino
 
 openvino = load_openvino()
 

@@ -1,17 +1,15 @@
 """A stored model as one file: BentoML's ``.bentomodel`` (a tar of its folder), to carry between stores."""
 
-import json
 import lzma
 import shutil
 import tarfile
-import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from models.card import CARD_FILE, read_card
 from models.errors import BadData, StoreError
 from models.files import disk_errors, files_below, replace_whole
+from models.keras_config import read_config, refuse_code
 from models.store.bentoml_yaml import tag_of
 from models.store.staging import staging
 from models.store.store import (
@@ -77,48 +75,16 @@ def import_archive(path: Path) -> StoredModel:
         check_name(version, "version")
         if card.name != name:
             raise BadData(f"{path} says both {name!r} and {card.name!r} for its name. Export it again.")
-        strangers = {relative for relative, _ in files_below(folder)} - {*card.files, CARD_FILE, BENTOML_FILE}
-        if strangers:
-            raise BadData(f"{path} holds {min(strangers)!r}, which its card does not list. Export it again.")
+        unlisted = {relative for relative, _ in files_below(folder)} - {*card.files, CARD_FILE, BENTOML_FILE}
+        if unlisted:
+            raise BadData(f"{path} holds {min(unlisted)!r}, which its card does not list. Export it again.")
         try:
             verify(StoredModel(name, version, folder, card))
         except StoreError as error:
             raise BadData(f"{path} is damaged: {error.detail}") from error
-        refuse_code(folder / KERAS_FILE)
+        if KERAS_FILE in card.files:
+            refuse_code(read_config(folder / KERAS_FILE), path)
         return publish(folder, card, version, keep_created=True)
-
-
-def refuse_code(path: Path) -> None:
-    """Raise ``BadData`` if a ``.keras`` file, where there is one, holds anything but Keras's own layers."""
-    if not path.exists():
-        return
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
-            config = json.loads(file.read(64 << 20))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, RecursionError) as error:
-        raise BadData(f"{path.name} is no Keras model. Save it again with Keras 3.") from error
-    for part in _objects(config):
-        module = str(part.get("module") or "keras")
-        if part.get("class_name") in ("Lambda", "__lambda__") or module.split(".")[0] not in (
-            "keras",
-            "builtins",
-        ):
-            raise BadData(
-                f"{path.name} has a layer of code ({module}.{part['class_name']}), which is never run. "
-                "Use a model of Keras's own layers."
-            )
-
-
-def _objects(config: object) -> Iterator[dict[str, object]]:
-    waiting = [config]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict):
-            if "class_name" in part:
-                yield part
-            waiting.extend(part.values())
-        elif isinstance(part, list):
-            waiting.extend(part)
 
 
 def _extract(path: Path, folder: Path) -> None:

@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.card import Card
 from models.files import write_whole
-from models.runtime.base import Runtime, open_runtime
+from models.runtime.base import Runtime
+from models.runtime.open import open_runtime
 from models.store.store import StoredModel
 from service.settings import Settings
 

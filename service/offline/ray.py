@@ -16,10 +16,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from models.environment import load_ray
 from models.errors import CatseyeError
 from models.files import replace_whole
 from models.store.store import StoredModel
-from models.telemetry import load_ray
 from service.inference.execution_plan import processors
 from service.inference.served_model import Served
 from service.offline import classify as offline

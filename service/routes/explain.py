@@ -21,7 +21,8 @@ from pydantic import BaseModel, ConfigDict
 from models.card import Card
 from models.errors import BadParameter
 from models.image import decode as images
-from models.runtime.base import class_activation, softmax
+from models.runtime.base import softmax
+from models.runtime.cam import class_activation
 from service.asgi.problem import request_id_of
 from service.ports import Floats, Served, gateway_of
 from service.rendering.overlay import activation_overlay

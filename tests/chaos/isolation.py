@@ -10,7 +10,8 @@ import numpy as np
 import orjson
 
 from models.errors import BadParameter
-from models.runtime.base import Kind, open_runtime
+from models.runtime.base import Kind
+from models.runtime.open import open_runtime
 from models.store.store import StoredModel
 from service.inference.batcher import Batcher, Outputs
 from service.ports import Pixels

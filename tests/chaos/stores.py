@@ -20,7 +20,7 @@ LOOKS = 1.5
 SAVE = """
 import resource, shutil, sys
 from pathlib import Path
-from models import store
+from models.store import store
 from models.errors import StoreError
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[1]), resource.RLIM_INFINITY))
 model = store.get(sys.argv[2])

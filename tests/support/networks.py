@@ -15,7 +15,7 @@ from models.card import Card, WeightsProvenance
 from models.export.head import write_head
 from models.export.openvino import export_openvino, preset_for, quantize
 from models.network.classifier import Classifier, HeadSpec, build_classifier, head_arrays
-from models.runtime.cam import softmax
+from models.runtime.base import softmax
 from models.store import store
 from models.store.store import StoredModel
 

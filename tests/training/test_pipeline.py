@@ -5,7 +5,8 @@ import pytest
 from models.errors import BadData, BadParameter
 from models.network.classifier import build_classifier
 from models.network.freezing import apply_freeze
-from models.runtime.base import open_runtime, softmax
+from models.runtime.base import softmax
+from models.runtime.open import open_runtime
 from models.store import store
 from models.store.history import read_history
 from tests.support.shapes import CIRCLE, SQUARE, TRIANGLE, shapes_folder

@@ -12,7 +12,8 @@ from rich.table import Table
 
 from models.card import Card, Distillation, Metrics, Split
 from models.errors import BadData, BadParameter
-from models.runtime.base import Runtime, open_runtime
+from models.runtime.base import Runtime
+from models.runtime.open import open_runtime
 from models.store.store import StoredModel, check_name
 from training.config import TrainSettings, catseye_home
 from training.data.dataset import Dataset, Fractions, labels_of, read_dataset

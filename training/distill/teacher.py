@@ -16,7 +16,8 @@ from numpy.typing import NDArray
 
 from models.card import Card
 from models.errors import BadParameter
-from models.runtime.base import Runtime, open_runtime, softmax
+from models.runtime.base import Runtime, softmax
+from models.runtime.open import open_runtime
 from models.store import store
 from models.store.store import StoredModel
 from training.config import TrainSettings, catseye_home

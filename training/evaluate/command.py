@@ -4,7 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from models.errors import BadData
-from models.runtime.base import open_runtime
+from models.runtime.open import open_runtime
 from models.store.store import StoredModel
 from training.data.dataset import Dataset, Fractions, labels_of, read_dataset
 from training.evaluate.metrics import evaluate

@@ -16,9 +16,9 @@ import numpy as np
 import tensorflow
 from numpy.typing import NDArray
 
+from models.environment import load_openvino, no_telemetry
 from models.errors import StoreError
 from models.files import replace_whole, write_whole
-from models.telemetry import load_openvino, no_telemetry
 from training.config import catseye_home
 from training.data.dataset import Sample, load_batch
 from training.features.cached_augmentation import VIEWS, AnyView, View, folder_of, mirrored, shown

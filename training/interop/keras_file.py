@@ -6,7 +6,6 @@ Nothing of the file is run. What is understood around the network is what Keras'
 """
 
 import io
-import json
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import BadData
+from models.keras_config import read_config, refuse_code
 from models.network.classifier import Classifier, split_number
 
 Layer = Mapping[str, Any]
@@ -52,14 +52,8 @@ class KerasFile:
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read the model's configuration; the weights stay where they are."""
+        found = cls(path, read_config(path))
         try:
-            if zipfile.is_zipfile(path):
-                with zipfile.ZipFile(path) as archive:
-                    text = archive.read("config.json")
-            else:
-                with h5py.File(path, "r") as file:
-                    text = file.attrs["model_config"]
-            found = cls(path, dict(json.loads(text)))
             _top(found.config)
             for layer in found.layers:
                 str(layer["class_name"] + layer["config"]["name"])
@@ -67,7 +61,7 @@ class KerasFile:
             raise BadData(
                 f"{path} holds no Keras model with its layers. Save the whole model as .keras or .h5, not its weights."
             ) from error
-        found._refuse_code()
+        refuse_code(found.config["config"], path)
         return found
 
     @cached_property
@@ -145,15 +139,6 @@ class KerasFile:
                 own[known] -= 1
             elif layer["class_name"] not in _CONTAINERS and not _only_in_training(layer):
                 yield layer
-
-    def _refuse_code(self) -> None:
-        for layer in self.layers:
-            kind, module = str(layer.get("class_name")), str(layer.get("module") or "keras.layers")
-            if "Lambda" in kind or layer.get("registered_name") not in (None, kind) or not module.startswith("keras"):
-                raise BadData(
-                    f"{self.path} has a layer of kind {kind!r}, which holds code. Only Keras's own layers are "
-                    "imported; rebuild the model without it."
-                )
 
     def _dense(self, shape: tuple[int, int], labels: int) -> tuple[Floats, Floats]:
         """Kernel and bias of the layer with that kernel's shape."""

@@ -15,9 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.card import Card, Export, Precision
+from models.environment import has_bfloat16
 from models.export.openvino import preset_for, quantize
-from models.runtime.base import Runtime, open_runtime
-from models.runtime.bfloat16 import has_bfloat16
+from models.runtime.base import Runtime
+from models.runtime.open import open_runtime
 from models.store.store import StoredModel
 from training.data.dataset import Dataset, Sample, labels_of, load_batch
 

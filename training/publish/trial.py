@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.card import Card, Metrics
-from models.runtime.base import Runtime, open_runtime
+from models.runtime.base import Runtime
+from models.runtime.open import open_runtime
 from models.store.store import StoredModel
 from training.data.dataset import Sample, labels_of
 from training.evaluate.metrics import evaluate, fit_temperature

@@ -6,13 +6,13 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.environment import load_openvino
 from models.errors import BadData, BadParameter, StoreError
 from models.export.head import read_head, write_head
 from models.export.openvino import export_openvino, export_path, head_operations, preset_for, quantize
 from models.files import sha256_of
 from models.network.classifier import head_arrays
-from models.runtime.cam import softmax
-from models.telemetry import load_openvino
+from models.runtime.base import softmax
 from tests.support.networks import answers, images, network, stored
 
 openvino = load_openvino()

@@ -5,8 +5,9 @@ from hypothesis import strategies as st
 
 from models.card import Head, Pool
 from models.errors import BadParameter
-from models.runtime.base import open_runtime
-from models.runtime.cam import class_activation, softmax, spread
+from models.runtime.base import softmax
+from models.runtime.cam import class_activation, spread
+from models.runtime.open import open_runtime
 from tests.support.networks import Depths, images, stored
 
 

@@ -10,11 +10,11 @@ import numpy as np
 import pytest
 
 from models.card import Precision
+from models.environment import load_openvino
 from models.errors import CatseyeError, StoreError
-from models.runtime.base import Runtime, open_runtime
-from models.runtime.cam import softmax
+from models.runtime.base import Runtime, softmax
+from models.runtime.open import open_runtime
 from models.runtime.openvino import OpenvinoRuntime
-from models.telemetry import load_openvino
 from tests.support.networks import answers, copied, images, network, same, stored, with_card
 
 openvino = load_openvino()

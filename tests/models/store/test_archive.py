@@ -143,7 +143,7 @@ def test_code_is_refused(home: Path, tmp_path: Path, part: object) -> None:
     model = stored(home, PLAIN | {"config": {"layers": [{"inner": part}]}})
     path = archive.export_archive("cells", tmp_path)
     store.delete(model.tag)
-    with pytest.raises(BadData, match="layer of code"):
+    with pytest.raises(BadData, match="holds code"):
         archive.import_archive(path)
     assert store.list_models() == []
 

@@ -202,7 +202,7 @@ def test_reading_needs_neither_bentoml_nor_keras(home: Path) -> None:
     saved = store.save(small_card(), writer())
     code = """
 import sys
-from models import store
+from models.store import store
 store.verify(store.get("cells"))
 print(store.list_models()[0].tag)
 assert not {"bentoml", "keras", "tensorflow", "openvino"} & set(sys.modules)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models.errors import BadData, BadParameter
-from models.runtime.base import open_runtime
+from models.runtime.open import open_runtime
 from models.store import store
 from tests.support.shapes import CIRCLE, SQUARE, TRIANGLE, draw, shapes_folder
 from training.config import TrainSettings, catseye_home

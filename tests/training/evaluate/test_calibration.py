@@ -6,7 +6,7 @@ from hypothesis.extra import numpy as arrays
 from sklearn.metrics import log_loss
 
 from models.errors import BadParameter
-from models.runtime.cam import softmax
+from models.runtime.base import softmax
 from training.evaluate.calibration import fit_temperature, losses, probabilities, reliability
 
 

@@ -5,7 +5,8 @@ import pytest
 from models.errors import BadData
 from models.network.backbones import BACKBONES
 from models.network.classifier import load_classifier
-from models.runtime.base import open_runtime, softmax
+from models.runtime.base import softmax
+from models.runtime.open import open_runtime
 from training.interop.import_keras import _network, import_keras, read_labels
 from training.interop.keras_file import KerasFile
 

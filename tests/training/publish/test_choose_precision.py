@@ -3,8 +3,8 @@ import pytest
 
 from models.card import Card, Head, WeightsProvenance
 from models.image.decode import content_hash
-from models.runtime.base import open_runtime
 from models.runtime.cam import class_activation
+from models.runtime.open import open_runtime
 from tests.support.images import encode
 from tests.support.shapes import CIRCLE, SQUARE, shapes_folder
 from training.config import TrainSettings
