@@ -22,7 +22,9 @@ import argparse
 import csv
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,7 +32,7 @@ import numpy as np
 from models.environment import before_tensorflow
 from models.store import store
 from training.config import TrainSettings, catseye_home
-from training.examples.elpv import CAVEAT, LICENCE, TEST_CELLS, fetch_cells, write_table
+from training.examples.solar_cells import CAVEAT, LICENCE, TEST_CELLS, fetch_cells, write_table
 
 SEEDS = (11, 23, 37, 53, 71)
 WAYS = ("probe", "mirrors", "tuned", "committee", "distilled")
@@ -64,12 +66,12 @@ def table() -> Path:
 
 def run(data: Path, seed: int, wanted: Sequence[str]) -> Iterator[list[dict[str, object]]]:
     """The rows of one way after the other on one split; ``committee`` comes with ``tuned``."""
+    from models.runtime.open import open_runtime
     from training.data.dataset import Fractions, read_dataset
-    from training.distill.teacher import answers
-    from training.features.cache import VIEWS
+    from training.evaluate.metrics import logits_of
+    from training.features.cache import VIEWS, mirrored
     from training.pipeline import learn
-    from training.publish.publish import keep
-    from training.publish.trial import trial
+    from training.publish.publish import export_outcome, publish
     from training.runs import new_run
 
     nothing_held_out = Fractions(validation=0)
@@ -82,11 +84,14 @@ def run(data: Path, seed: int, wanted: Sequence[str]) -> Iterator[list[dict[str,
         settings = replace(settings, name=f"elpv-{way}-{seed}", seed=seed, teacher=teacher)
         outcome = learn(dataset, settings, new_run(settings, data))
         spent = clock()
-        with trial(outcome) as network:
-            views = VIEWS["all"] if way == "tuned" else VIEWS["none"]
-            by_view = [answers(network.runtime, dataset.test, view, network.card) for view in views]
+        views = VIEWS["all"] if way == "tuned" else VIEWS["none"]
+        with (
+            export_outcome(outcome) as model,
+            closing(open_runtime(model, precision="float32", hint="throughput")) as runtime,
+        ):
+            by_view = [logits_of(runtime, dataset.test, model.card, partial(mirrored, view=view)) for view in views]
         if way == "tuned":
-            keep(outcome)  # as the teacher of ``distilled``, which may be run another day
+            publish(outcome)  # as the teacher of ``distilled``, which may be run another day
             averaged = np.mean(by_view, axis=0)
             yield [{"way": "committee", "seed": seed, **row, **spent} for row in scores(averaged, dataset.test)]
         yield [{"way": way, "seed": seed, **row, **spent} for row in scores(by_view[0], dataset.test)]

@@ -29,7 +29,7 @@ from models.network.classifier import Classifier, HeadSpec, build_classifier
 from models.network.freezing import Freeze, apply_freeze
 from models.network.pretrained import load_weights
 from training.data.dataset import Dataset, labels_of, load_batch, targets_of
-from training.examples.elpv import fetch_cells
+from training.examples.solar_cells import fetch_cells
 from training.features.cache import cached_rows
 from training.features.frozen_trunk import cut_at_embedding, cut_where_training_begins
 from training.features.keras_dataset import ActivationSource, Batches
@@ -55,7 +55,7 @@ class Result:
 def cells(count: int) -> Dataset:
     """So many cells, half of them surely defective, split by seed 0."""
     from training.data.dataset import read_dataset
-    from training.examples.elpv import write_table
+    from training.examples.solar_cells import write_table
 
     sure = [cell for cell in fetch_cells() if cell.probability in (0.0, 1.0)]
     chosen = [cell for wanted in (0.0, 1.0) for cell in [c for c in sure if c.probability == wanted][: count // 2]]

@@ -31,7 +31,7 @@ from training.fit.freeze_policy import choose, kappa
 from training.fit.layer_rates import Shares, even_steps
 from training.fit.optimizer import rates_by_depth
 from training.fit.trainer import Schedule, StandardHead, fit
-from training.publish.publish import Outcome, keep
+from training.publish.publish import Outcome, check_variant, publish
 from training.report.console import console
 from training.runs import held, new_run, pin_data, read_settings, unfinished_run
 
@@ -98,7 +98,7 @@ def train(
     dataset = read_dataset(data, seed=settings.seed, allow_unreadable=settings.allow_unreadable, **reading)
     folder = folder or new_run(settings, data)
     with held(folder):
-        return keep(learn(dataset, settings, folder, workers))
+        return publish(learn(dataset, settings, folder, workers))
 
 
 def assist(data: Path, settings: TrainSettings, workers: Workers) -> None:
@@ -112,6 +112,8 @@ def learn(dataset: Dataset, settings: TrainSettings, folder: Path, workers: Work
     """Train as the settings say, keeping the state in the run's ``folder``; nothing is stored yet."""
     if workers is not None:
         _agree(workers, settings, dataset)
+    if settings.variant_of is not None:
+        check_variant(settings.variant_of, dataset.labels)
     pin_data(folder, dataset.fingerprint.sha256)
     run = _prepare(settings, dataset, folder)
     run.workers = workers

@@ -143,7 +143,7 @@ def test_a_killed_run_goes_on_to_the_same_model(homes, shapes, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "keep", kill)
+        patch.setattr(training, "publish", kill)
         with pytest.raises(Killed):
             train(shapes, settings)
     assert len(store.list_models("shapes")) == 1

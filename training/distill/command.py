@@ -1,10 +1,12 @@
-"""``catseye distill``: a fast student that learns from a stored teacher, beside the same network without one."""
+"""``catseye distill``: train a fast student on a stored teacher, and compare it with the same network without one."""
 
 import json
-import time
+import timeit
+from contextlib import closing
 from dataclasses import asdict, dataclass, fields, replace
 from math import sqrt
 from pathlib import Path
+from statistics import median
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,26 +14,25 @@ from rich.table import Table
 
 from models.card import Card, Distillation, Metrics, Split
 from models.errors import BadData, BadParameter
-from models.runtime.base import Runtime
 from models.runtime.open import open_runtime
 from models.store.store import StoredModel, check_name
 from training.config import TrainSettings, catseye_home
 from training.data.dataset import Dataset, Fractions, labels_of, read_dataset
-from training.evaluate.metrics import as_percent, summary
+from training.evaluate.calibration import fit_temperature
+from training.evaluate.metrics import accuracy_text, as_percent, evaluate
 from training.pipeline import learn
-from training.publish.publish import Outcome, keep
-from training.publish.trial import trial
+from training.publish.choose_precision import Predictions
+from training.publish.publish import export_and_measure, store_measured
 from training.report.console import console, plain_table, print_table
 from training.runs import held, mark_done, new_run, read_settings
 
-Floats = NDArray[np.float32]
 _STUDENTS_OWN = frozenset({"name", "backbone", "weights", "freeze", "size", "seed", "variant_of", "teacher"})
-"""Settings that a student does not take over from its teacher."""
+"""Settings that a student does not take from its teacher."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class StudentSettings:
-    """What ``catseye distill`` can be told; everything else is done as the teacher was trained."""
+    """The options of ``catseye distill``; all other settings are the teacher's."""
 
     backbone: str = "mobilenet_v2"
     name: str | None = None
@@ -47,7 +48,7 @@ class StudentSettings:
 
 @dataclass(frozen=True)
 class Gain:
-    """Accuracy of one network less that of another on the same images, with its 95 % interval."""
+    """Difference in accuracy of two networks on the same images, with its 95 % interval."""
 
     value: float
     low: float
@@ -59,29 +60,31 @@ class Gain:
 
 
 def distill(teacher: StoredModel, student: StudentSettings, data: Path | None = None) -> StoredModel:
-    """Train the student with and without the teacher, store the taught one as the fast variant, and say the gain.
+    """Train the student with and without the teacher, store the taught one as the fast variant, and report the gain.
 
-    Both have the teacher's own split and seed, so that no test image of the teacher's is ever trained on.
-    Raises BadData where the images are not those that the teacher was trained on.
+    Both have the teacher's split and seed, so that no test image of the teacher's is ever trained on.
+    Raises BadData where the images are not those that the teacher was trained on, or none of them are test images.
     """
     settings = student_settings(teacher, student)
     data = data or data_of(teacher)
     dataset = same_images(teacher.card, data)
+    if not dataset.test:
+        raise BadData("The teacher held out no test images, so a gain cannot be measured. Train it with some.")
+    truth = labels_of(dataset.test)
     console.print(f"Student without a teacher: {settings.backbone}.", highlight=False)
-    plain = replace(settings, name=f"{settings.name}-direct", teacher=None, variant_of=None)
-    folder = new_run(plain, data)
-    with held(folder):
-        direct, direct_logits = _measured(learn(dataset, plain, folder))
+    alone = replace(settings, name=f"{settings.name}-direct", teacher=None, variant_of=None)
+    folder = new_run(alone, data)
+    with held(folder), export_and_measure(learn(dataset, alone, folder), int8=False) as measured:
+        before = measured.float32
     mark_done(folder, "none: beside a student")
     console.print(f"The same student, taught by {teacher.tag}.", highlight=False)
     folder = new_run(settings, data)
-    with held(folder):
-        outcome = learn(dataset, settings, folder)
-        taught, taught_logits = _measured(outcome)
-        truth = labels_of(dataset.test)
-        gain = gain_of(direct_logits.argmax(1) == truth, taught_logits.argmax(1) == truth)
-        words = f"Distillation gained {gain} over training the same network directly, which reached {summary(direct)}."
-        told = Distillation(
+    with held(folder), export_and_measure(outcome := learn(dataset, settings, folder)) as measured:
+        after = measured.float32
+        direct, taught = (evaluated(outputs, dataset) for outputs in (before, after))
+        gain = gain_of(before.test.argmax(1) == truth, after.test.argmax(1) == truth)
+        text = f"Distillation gained {gain} over training the same network directly: {accuracy_text(direct)}."
+        distillation = Distillation(
             teacher=teacher.tag,
             temperature=settings.temperature,
             share=settings.teacher_share,
@@ -90,14 +93,15 @@ def distill(teacher: StoredModel, student: StudentSettings, data: Path | None = 
             gain_high=gain.high,
             direct=direct,
         )
-        stored = keep(replace(outcome, notes=[*outcome.notes, words], distillation=told))
+        outcome = replace(outcome, notes=[*outcome.notes, text], distillation=distillation)
+        stored = store_measured(outcome, measured)
     print_table(comparison_table(teacher, stored, direct, taught))
-    console.print(words, highlight=False)
+    console.print(text, highlight=False)
     return stored
 
 
 def student_settings(teacher: StoredModel, student: StudentSettings) -> TrainSettings:
-    """The student's whole recipe: its own choices, and the teacher's for all that it does not choose."""
+    """All settings of the student: its own options, and the teacher's settings for the rest."""
     check_name(teacher.name)
     known = {field.name for field in fields(TrainSettings)} - _STUDENTS_OWN
     taken = {key: value for key, value in teacher.card.settings.items() if key in known}
@@ -127,7 +131,7 @@ def same_images(teacher: Card, data: Path) -> Dataset:
     if known is None or split is None:
         raise BadData(
             f"The card of {teacher.name} does not say which images it was trained on, so its test images cannot be "
-            "kept apart. Distil a model that `catseye train` made."
+            "held out again. Distil a model that `catseye train` made."
         )
     shares = Fractions(validation=split.validation / known.images, test=split.test / known.images)
     dataset = read_dataset(data, seed=split.seed, fractions=shares)
@@ -135,16 +139,16 @@ def same_images(teacher: Card, data: Path) -> Dataset:
         raise BadData(f"{data} is not what {teacher.name} was trained on: {_difference(teacher, dataset)}.")
     if dataset.split != split:
         raise BadData(
-            f"{data} divides the images of {teacher.name} in another way now: {_parts(dataset.split)} instead of "
+            f"{data} splits the images of {teacher.name} differently now: {_parts(dataset.split)} instead of "
             f"{_parts(split)}, and a student must not see its teacher's test images."
         )
     return dataset
 
 
 def gain_of(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Gain:
-    """The gain in accuracy from right answers (images,) of two networks to the same images.
+    """The gain in accuracy from the correct predictions (images,) of two networks on the same images.
 
-    Paired (Wald's interval of McNemar's difference): images that both answer alike say nothing of the gain.
+    Paired (Wald's interval of McNemar's difference): images that both get right, or both wrong, do not count.
     """
     images = len(before)
     better, worse = int(np.sum(after & ~before)), int(np.sum(before & ~after))
@@ -154,9 +158,9 @@ def gain_of(before: NDArray[np.bool_], after: NDArray[np.bool_]) -> Gain:
 
 
 def comparison_table(teacher: StoredModel, student: StoredModel, direct: Metrics, taught: Metrics) -> Table:
-    """Teacher, student without and with it: size, weights, time an image on this machine, test accuracy."""
+    """Teacher, student without and with it: size, weights, time per image on this machine, test accuracy."""
     table = plain_table()
-    for heading in ("", "network", "pixels", "weights", "ms an image", "test accuracy", "95 % interval"):
+    for heading in ("", "network", "pixels", "weights", "ms per image", "test accuracy", "95 % interval"):
         table.add_column(heading, justify="left" if heading in ("", "network") else "right")
     slow, fast = (milliseconds(model) for model in (teacher, student))
     rows = (("teacher", teacher, slow, teacher.card.metrics), ("student alone", student, fast, direct))
@@ -174,28 +178,17 @@ def comparison_table(teacher: StoredModel, student: StoredModel, direct: Metrics
     return table
 
 
+def evaluated(outputs: Predictions, dataset: Dataset) -> Metrics:
+    """The metrics of the test images, calibrated on the validation images."""
+    temperature = fit_temperature(outputs.validation, labels_of(dataset.validation))
+    return evaluate(outputs.test, labels_of(dataset.test), dataset.labels, temperature)
+
+
 def milliseconds(model: StoredModel, runs: int = 30) -> float:
-    """Median time of one image through the serving runtime in float32, decoding left out."""
-    runtime = open_runtime(model, precision="float32")
+    """Median time of one image through the serving runtime in float32, without decoding."""
     image = np.zeros((1, *model.card.input_size, 3), np.uint8)
-    try:
-        return 1000 * float(np.median([_seconds(runtime, image) for _ in range(runs)]))
-    finally:
-        runtime.close()
-
-
-def _seconds(runtime: Runtime, image: NDArray[np.uint8]) -> float:
-    start = time.perf_counter()
-    runtime.run(image)
-    return time.perf_counter() - start
-
-
-def _measured(outcome: Outcome) -> tuple[Metrics, Floats]:
-    if not outcome.dataset.test:
-        raise BadData("The teacher held out no test images, so a gain cannot be measured. Train it with some.")
-    with trial(outcome) as network:
-        logits = network.logits(outcome.dataset.test)
-        return network.metrics(logits), logits
+    with closing(open_runtime(model, precision="float32")) as runtime:
+        return 1000 * median(timeit.repeat(lambda: runtime.run(image), repeat=runs, number=1))
 
 
 def _difference(teacher: Card, dataset: Dataset) -> str:

@@ -1,37 +1,35 @@
-"""A stored classifier as a teacher: what it says of the training images, and the loss of learning from it.
+"""A stored classifier as a teacher: its outputs for the training images, and the distillation loss.
 
 Hinton et al. 2015, "Distilling the Knowledge in a Neural Network": the student learns the labels and, softened by
-a temperature, the teacher's probabilities, which also say how alike the labels look in each image.
+a temperature, the teacher's probabilities, which also say how similar the labels look in each image.
 """
 
 import hashlib
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Self
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import Floats, softmax
 from models.card import Card
 from models.errors import BadParameter
-from models.runtime.base import Runtime, softmax
 from models.runtime.open import open_runtime
 from models.store import store
 from models.store.store import StoredModel
 from training.config import TrainSettings, catseye_home
-from training.data.dataset import Dataset, Sample, load_batch
+from training.data.dataset import Dataset, Sample
+from training.evaluate.metrics import logits_of
 from training.features.cache import VIEWS, FeatureStore, View, mirrored
 from training.report.console import images_bar
-
-Floats = NDArray[np.float32]
-_BATCH = 16
 
 
 @dataclass(frozen=True)
 class Teaching:
-    """What the teacher says of the training images, and how much it counts."""
+    """The teacher's probabilities for the training images, and their weight in the loss."""
 
     probabilities: Floats
     """(training images, classes), softened."""
@@ -40,7 +38,7 @@ class Teaching:
 
     @classmethod
     def of(cls, settings: TrainSettings, dataset: Dataset) -> Self:
-        """Ask the settings' teacher about the training images in the views that they are trained in."""
+        """Run the settings' teacher on the training images, flipped as they are in training."""
         teacher = store.get(settings.teacher or "")
         check_labels(teacher.card, dataset.labels)
         logits = teacher_logits(teacher, dataset.train, VIEWS[settings.mirror])
@@ -48,7 +46,7 @@ class Teaching:
         return cls(soft, settings.temperature, settings.teacher_share)
 
     def beside(self, targets: Floats) -> Floats:
-        """The labels' probabilities (images, classes) with the teacher's behind them, for ``TeacherLoss``."""
+        """``targets`` (images, classes) and the teacher's probabilities side by side, for ``TeacherLoss``."""
         return np.concatenate([targets, self.probabilities], axis=1)
 
     def loss(self, label_smoothing: float = 0.0) -> "TeacherLoss":
@@ -60,45 +58,25 @@ class Teaching:
 def teacher_logits(teacher: StoredModel, samples: Sequence[Sample], views: Sequence[View] = ("plain",)) -> Floats:
     """Logits (samples, classes), averaged over ``views`` and divided by the teacher's own temperature.
 
-    Computed once through the serving runtime in float32 and kept on disk by content. Several views are a small
-    committee: a mirrored image is of the same class, and what the teacher says of all its mirror images together
-    is right more often than what it says of one.
+    Computed once through the serving runtime in float32 and cached on disk by content. Several views are test-time
+    augmentation: the average over an image's flips is more accurate than the logits of one.
     """
     root = catseye_home() / "features" / f"teacher-{_key(teacher.card)}"
     stores = {view: FeatureStore(root / view) for view in views}
     missing = {view: list({s.sha256: s for s in samples if s.sha256 not in stores[view]}.values()) for view in views}
     total = sum(len(some) for some in missing.values())
     if total:
-        runtime = open_runtime(teacher, precision="float32", hint="throughput")
-        try:
-            with images_bar("Teacher", total) as advance:
-                for view, some in missing.items():
-                    if some:
-                        rows = answers(runtime, some, view, teacher.card, advance)
-                        stores[view].add([s.sha256 for s in some], rows)
-        finally:
-            runtime.close()
+        with (
+            closing(open_runtime(teacher, precision="float32", hint="throughput")) as runtime,
+            images_bar("Teacher", total) as advance,
+        ):
+            for view, some in missing.items():
+                if some:
+                    rows = logits_of(runtime, some, teacher.card, partial(mirrored, view=view), advance)
+                    stores[view].add([s.sha256 for s in some], rows)
     keys = [sample.sha256 for sample in samples]
-    said: Floats = np.mean([stores[view].rows(keys).all() for view in views], axis=0)
-    return said / np.float32(teacher.card.temperature)
-
-
-def answers(
-    runtime: Runtime,
-    samples: Sequence[Sample],
-    view: View,
-    card: Card,
-    advance: Callable[[int, str], None] = lambda images, words: None,
-) -> Floats:
-    """Logits (samples, classes) of the images in one view, through the decode that serves."""
-
-    def ask(part: Sequence[Sample]) -> Floats:
-        logits = runtime.run(mirrored(load_batch(part, card.input_size), view))["logits"]
-        advance(len(part), "")
-        return logits
-
-    with ThreadPoolExecutor(runtime.streams) as pool:
-        return np.concatenate(list(pool.map(ask, (samples[i : i + _BATCH] for i in range(0, len(samples), _BATCH)))))
+    logits: Floats = np.mean([stores[view].rows(keys).all() for view in views], axis=0)
+    return logits / np.float32(teacher.card.temperature)
 
 
 class TeacherLoss(keras.losses.Loss):  # type: ignore[misc]  # Keras has no types
@@ -132,13 +110,13 @@ def check_labels(teacher: Card, labels: Sequence[str]) -> None:
     """BadParameter unless the teacher's labels are the data's, in the same order."""
     if teacher.labels != tuple(labels):
         raise BadParameter(
-            f"The teacher {teacher.name} tells {', '.join(teacher.labels)} apart, the data have {', '.join(labels)}. "
+            f"The teacher {teacher.name} has the labels {', '.join(teacher.labels)}, the data {', '.join(labels)}. "
             "Give the images that the teacher was trained on."
         )
 
 
 def _key(card: Card) -> str:
-    """Hash of all that decides what the teacher says of an image."""
+    """Hash of everything that the teacher's logits depend on."""
     export = next(export for export in card.exports if export.precision == "float32")
     facts = (export.sha256, card.files.get(export.file), card.input_size, card.labels)
     return hashlib.sha256(repr(facts).encode()).hexdigest()[:32]

@@ -5,17 +5,16 @@ import io
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 from scipy.ndimage import gaussian_filter
 
+from models.arrays import Floats, Pixels
 from models.card import Card
-from models.runtime.base import Runtime, class_activation
+from models.runtime.base import Runtime
+from models.runtime.cam import class_activation
 from training.data.dataset import Sample
 from training.data.loader import load_one
 
-Pixels = NDArray[np.uint8]
-Floats = NDArray[np.float32]
 ActivationMap = Callable[[Sample, int], Floats]
 """The class activation map (h, w) of an image for a label index."""
 

@@ -15,14 +15,15 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import softmax
 from models.card import Card
 from models.errors import StoreError
 from models.files import write_whole
 from models.image.decode import thumbnail
 from training.data.dataset import Dataset, Sample, labels_of
 from training.data.layouts import SPLITS, normal
-from training.evaluate.calibration import losses, probabilities, reliability
-from training.evaluate.metrics import as_percent, class_table, most_confused, roc_auc, summary, worst
+from training.evaluate.calibration import losses, reliability
+from training.evaluate.metrics import accuracy_text, as_percent, class_table, most_confused, roc_auc, worst
 from training.report import overlays, plots
 from training.report.fonts import lettering
 
@@ -95,7 +96,7 @@ def render(report: Report, drawn: dict[str, bytes]) -> str:
         card=card,
         dataset=report.dataset,
         metrics=card.metrics if held else None,
-        summary=summary(card.metrics) if held and card.metrics else None,
+        summary=accuracy_text(card.metrics) if held and card.metrics else None,
         auc=roc_auc(report.logits, labels_of(report.samples)) if held else None,
         plots={name: overlays.data_uri(data, "image/png") for name, data in drawn.items()},
         parts=_parts(report.dataset),
@@ -129,7 +130,7 @@ def _draw(report: Report) -> dict[str, bytes]:
 
 def _worst(report: Report) -> list[Shown]:
     indices = worst(report.logits, labels_of(report.samples), report.card.temperature, report.worst_images)
-    predicted = probabilities(report.logits[indices], report.card.temperature)
+    predicted = softmax(report.logits[indices], report.card.temperature)
     return [
         shown
         for i, row in zip(indices, predicted, strict=True)
@@ -173,7 +174,7 @@ def _history(phases: Sequence[plots.Phase]) -> bytes:
 
 
 def _predictions(report: Report) -> bytes:
-    predicted = probabilities(report.logits, report.card.temperature)
+    predicted = softmax(report.logits, report.card.temperature)
     loss = losses(report.logits, labels_of(report.samples), report.card.temperature)
     labels = report.card.labels
     rows = (

@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
 
-from models.card import Card, WeightsProvenance
+from models.card import WeightsProvenance
 from models.errors import BadData
 from models.network.classifier import build_classifier
-from models.store import store
 from tests.support.shapes import CIRCLE, SQUARE, TRIANGLE, shapes_folder
 from training.evaluate.command import measure
-from training.publish.publish import export_files
+from training.publish.publish import exported, store_exported
 
 
 @pytest.fixture
@@ -15,19 +14,10 @@ def stored(monkeypatch, tmp_path):
     monkeypatch.setenv("CATSEYE_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("BENTOML_HOME", str(tmp_path / "bentoml"))
     classifier = build_classifier("cnn", 3, input_size=32)
-    (tmp_path / "model").mkdir()
-    card = Card(
-        name="shapes",
-        labels=(SQUARE, TRIANGLE, CIRCLE),
-        backbone="cnn",
-        input_size=(32, 32),
-        weights=WeightsProvenance(source="none", detail="random"),
-        taps=classifier.taps,
-        head=classifier.head,
-        exports=(export_files(classifier, tmp_path / "model"),),
-        parameters=classifier.model.count_params(),
-    )
-    return store.save(card, lambda folder: [path.rename(folder / path.name) for path in (tmp_path / "model").iterdir()])
+    facts = {"name": "shapes", "labels": (SQUARE, TRIANGLE, CIRCLE)}
+    weights = WeightsProvenance(source="none", detail="random")
+    with exported(classifier, tmp_path / "model", weights=weights, **facts) as model:
+        return store_exported(model)
 
 
 def test_figures_follow_the_models_own_order_of_labels(stored, tmp_path):
