@@ -22,7 +22,8 @@ import numpy as np
 
 from models.card import Card, Precision, WeightsProvenance
 from models.export.head import write_head
-from models.export.openvino import export_openvino, quantize
+from models.export.int8 import quantize
+from models.export.openvino import export_openvino
 from models.network.classifier import build_classifier, head_arrays
 from models.runtime.base import Kind, Runtime
 from models.runtime.open import open_runtime

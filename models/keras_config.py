@@ -28,7 +28,7 @@ def read_config(path: Path) -> dict[str, Any]:
         return found
     except _BROKEN as error:
         raise BadData(
-            f"{path} holds no Keras model with its layers. Save the whole model as .keras or .h5, not its weights."
+            f"{path.name} holds no Keras model with its layers. Save the whole model as .keras or .h5, not its weights."
         ) from error
 
 

@@ -9,7 +9,7 @@ from typing import IO, TYPE_CHECKING, Annotated
 import typer
 
 from models.errors import BadParameter
-from models.files import cannot_write
+from models.files import output_errors
 from service.settings import read_settings
 
 if TYPE_CHECKING:
@@ -247,13 +247,12 @@ def _plot(measured: "list[Plan]", chosen: "Plan", title: str, path: Path, *, ask
     from service.offline import plan_chart
 
     try:
-        plan_chart.draw(measured, chosen, title, path)
+        with output_errors(path):
+            plan_chart.draw(measured, chosen, title, path)
     except ModuleNotFoundError:
         if asked:
             raise
         typer.echo("No plot, since matplotlib is not installed here.")
-    except OSError as error:
-        raise cannot_write(path, error) from error
     else:
         typer.echo(f"Plot: {path}")
 
@@ -263,9 +262,7 @@ def _opened(path: Path | None) -> Iterator[IO[str]]:
     if path is None:
         yield sys.stdout
         return
-    try:
+    with output_errors(path):
         file = path.open("w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise cannot_write(path, error) from error
     with file:
         yield file

@@ -4,13 +4,13 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
 
-from models.errors import BadParameter, StoreError
-from models.files import write_whole
+from models.errors import BadParameter
+from models.files import disk_errors, write_whole
 from training.config import TrainSettings, catseye_home
 
 _SETTINGS, _DONE, _LOCK = "settings.json", "stored.json", "lock"
@@ -102,16 +102,10 @@ def _busy(folder: Path) -> bool:
         return True
 
 
-@contextmanager
-def on_disk(folder: Path) -> Iterator[None]:
-    """Turn an ``OSError``, of a full disk above all, into a ``StoreError`` that says what to do."""
-    try:
-        yield
-    except OSError as error:
-        raise StoreError(
-            f"The run cannot be kept in {folder}: {error.strerror or error}. "
-            "Free some space, then go on with --resume, or set CATSEYE_HOME to another disk."
-        ) from error
+def on_disk(folder: Path) -> AbstractContextManager[None]:
+    """``disk_errors`` for what a run writes."""
+    advice = "Free some space, then go on with --resume, or set CATSEYE_HOME to another disk."
+    return disk_errors(f"The run cannot be kept in {folder}", advice)
 
 
 def _candidates(root: Path, stem: str) -> Iterator[Path]:

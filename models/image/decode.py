@@ -28,7 +28,7 @@ from PIL import (
 
 from models.errors import BadImage, BadParameter, CatseyeError, TooLarge, TooManyPixels
 from models.image.color import Box, Pixels, to_rgb
-from models.image.filetype import name_stranger
+from models.image.filetype import describe_file
 from models.image.header import ImageInfo, read_header
 
 __all__ = [
@@ -87,7 +87,7 @@ def inspect(data: bytes, limits: Limits = DEFAULT_LIMITS) -> ImageInfo:
         )
     info = read_header(data, limits.max_pixels, limits.max_frames)
     if info is None:
-        raise BadImage(name_stranger(data))
+        raise BadImage(describe_file(data))
     if info.width < 1 or info.height < 1:
         raise BadImage(f"The image is {info.width}x{info.height} pixels in size. Send one that has pixels.")
     if max(info.width, info.height) > MAX_SIDE:

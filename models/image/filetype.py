@@ -28,7 +28,7 @@ _BASE64 = (b"/9j/", b"iVBORw0KGgo", b"R0lGOD", b"UklGR", b"SUkqA", b"TU0AK", b"Q
 _MARKUP = ((b"<svg", "an SVG drawing"), (b"<html", "a web page"), (b"<!doctype html", "a web page"))
 
 
-def name_stranger(data: bytes) -> str:
+def describe_file(data: bytes) -> str:
     """One sentence on what the bytes seem to be, one on what to send."""
     if not data:
         return f"The body is empty. {_ADVICE}"

@@ -98,6 +98,9 @@ def read_tiff(data: bytes, max_pixels: int, max_frames: int) -> tuple[int, int, 
     width, height = tags.number(entries.get(_WIDTH)), tags.number(entries.get(_HEIGHT))
     if width is None or height is None:
         raise BadImage("The TIFF does not say how large it is. Save it again.")
+    if tags.number(entries.get(_ORIENTATION)) in (5, 6, 7, 8):
+        # Pillow rotates a TIFF itself, and gives its size after that.
+        width, height = height, width
     return width, height, 1 + sum(1 for _ in _further(tags, offset, following, max_frames))
 
 

@@ -19,7 +19,7 @@ from typing import Literal, get_args
 import keras
 
 from models.errors import BadParameter
-from models.network.backbone import Backbone
+from models.network.backbones import Backbone
 from models.network.classifier import Classifier
 
 Freeze = Literal["head", "most", "few", "none"]

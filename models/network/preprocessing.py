@@ -7,7 +7,7 @@ and export as they are. The layers are called ``preprocess_*`` and are never tra
 import keras
 import numpy as np
 
-from models.network.backbone import Preprocessing
+from models.network.backbones import Preprocessing
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)

@@ -6,11 +6,12 @@ import tarfile
 import zlib
 from pathlib import Path, PurePosixPath
 
+import yaml
+
 from models.card import CARD_FILE, read_card
 from models.errors import BadData, StoreError
 from models.files import disk_errors, files_below, replace_whole
 from models.keras_config import read_config, refuse_code
-from models.store.bentoml_yaml import tag_of
 from models.store.staging import staging
 from models.store.store import (
     BENTOML_FILE,
@@ -67,9 +68,10 @@ def import_archive(path: Path) -> StoredModel:
     with disk_errors(f"{path} could not be imported"), staging(store_home()) as folder:
         _extract(path, folder)
         try:
-            name, version = tag_of((folder / BENTOML_FILE).read_text("utf-8"))
+            described = yaml.safe_load((folder / BENTOML_FILE).read_text("utf-8"))
+            name, version = str(described["name"]), str(described["version"])
             card = read_card(folder / CARD_FILE)
-        except (OSError, ValueError, StoreError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError, StoreError) as error:
             raise BadData(f"{path} holds no catseye model. Export one with `catseye export`.") from error
         check_name(name)
         check_name(version, "version")

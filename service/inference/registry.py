@@ -6,7 +6,7 @@ that is let go. A version that cannot be loaded is refused and named, and the ru
 (a worker that has just been started), the newest older one that can be loaded takes its place.
 
 A version that is deleted from the store is let go, once the one before has taken its place. Where the whole store is
-away (``models.store.presence``), everything stays as it is. What is let go ends with the last request that found it.
+away (``was_deleted``), everything stays as it is. What is let go ends with the last request that found it.
 """
 
 import hashlib
@@ -16,8 +16,7 @@ from typing import Any
 
 from models.card import VariantName
 from models.errors import CatseyeError, StoreError, UnknownModel
-from models.store.presence import is_missing, was_deleted
-from models.store.store import StoredModel, get, list_models
+from models.store.store import StoredModel, get, is_missing, list_models, was_deleted
 from service.inference.served_model import Loader, Served
 from service.inference.slot import Slot
 from service.metrics import LOAD_BROKEN, LOAD_FAILURES, MODELS_READY

@@ -11,6 +11,7 @@ import numpy as np
 from prometheus_client import Counter, Histogram
 
 from models.card import Card, VariantName
+from models.export.head import read_head
 from models.runtime.base import Runtime
 from models.store.history import History, read_history
 from models.store.store import StoredModel
@@ -39,7 +40,7 @@ class Served:
         self.variant: VariantName = "fast" if stored.card.variant_of else "accurate"
         self.plan = plan
         self.runtime: Runtime = open_for(stored, settings, plan, cores)
-        self._head = stored.head(self.runtime.precision)
+        self._head = read_head(stored.path, self.runtime.precision)
         wait = plan.wait_ms / 1e3
         self.batcher = (
             Batcher(self.runtime.run, most=plan.batch, wait=wait, runs=plan.streams, seen=self._seen())

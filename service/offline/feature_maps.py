@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from models.errors import BadParameter, CatseyeError
-from models.files import cannot_write
+from models.files import output_errors
 from models.image.decode import thumbnail
 from models.store.store import StoredModel
 from service.inference.served_model import Served
@@ -73,11 +73,9 @@ def write_all(maps: Maps, files: Sequence[Path], folder: Path) -> Iterator[tuple
 
 def write(path: Path, data: bytes) -> None:
     """Write a file, and the folders above it; ``BadParameter`` where it cannot be."""
-    try:
+    with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    except OSError as error:
-        raise cannot_write(path, error) from error
 
 
 def _places(files: Iterable[Path]) -> list[Path]:

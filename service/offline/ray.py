@@ -23,7 +23,7 @@ from models.store.store import StoredModel
 from service.inference.execution_plan import processors
 from service.inference.served_model import Served
 from service.offline import classify as offline
-from service.offline.run_folder import Shard, Shards, Terms, cannot_write
+from service.offline.run_folder import Shard, Shards, Terms, written
 from service.settings import Settings
 
 ADDRESS: Final = "RAY_ADDRESS"
@@ -45,9 +45,8 @@ class Worker:
         """Images done, and what went wrong with the shard as a whole, if anything."""
         shard = self._shards.shards[row["shard"]]
         try:
-            replace_whole(self._shards.part(shard), lambda target: self._write(shard, target))
-        except OSError as error:
-            return {"images": 0, "failure": cannot_write(self._shards.folder, error)}
+            with written(self._shards.folder):
+                replace_whole(self._shards.part(shard), lambda target: self._write(shard, target))
         except CatseyeError as error:
             return {"images": 0, "failure": error.detail}
         return {"images": shard.images, "failure": ""}

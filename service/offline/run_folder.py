@@ -10,7 +10,7 @@ import csv
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from itertools import chain, islice
 from pathlib import Path
@@ -20,7 +20,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.errors import BadParameter
-from models.files import replace_whole, write_whole
+from models.files import disk_errors, replace_whole, write_whole
 
 TERMS_FILE: Final = "run.json"
 LIST_FILE: Final = "files"
@@ -150,22 +150,10 @@ def opened(folder: Path, terms: Terms, files: Sequence[Path]) -> Iterator[Shards
             os.close(handle)
 
 
-@contextmanager
-def written(folder: Path) -> Iterator[None]:
-    """Turn an ``OSError`` into ``BadParameter`` that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise BadParameter(cannot_write(folder, error)) from error
-
-
-def cannot_write(folder: Path, error: OSError) -> str:
-    """What to tell of a folder that cannot be written."""
-    reason = error.strerror or type(error).__name__
-    return (
-        f"Results cannot be written to {folder} ({reason}). "
-        "Make room or give the permission and repeat the command, which goes on; or choose another --output."
-    )
+def written(folder: Path) -> AbstractContextManager[None]:
+    """``disk_errors`` for what a run writes to its folder."""
+    advice = "Free some space or give the permission and repeat the command, which goes on; or choose another --output."
+    return disk_errors(f"Results cannot be written to {folder}", advice, BadParameter)
 
 
 def _hold(handle: int, folder: Path) -> None:

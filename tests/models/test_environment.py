@@ -95,7 +95,8 @@ def test_nothing_reports_to_its_maker(tmp_path: Path) -> None:
     code = """
 import sys
 from pathlib import Path
-from models.export.openvino import export_openvino, quantize
+from models.export.int8 import quantize
+from models.export.openvino import export_openvino
 import models.runtime.openvino
 from tests.support.networks import images, network
 export_openvino(network("cnn"), Path(sys.argv[1]))

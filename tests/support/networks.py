@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 
 from models.card import Card, WeightsProvenance
 from models.export.head import write_head
-from models.export.openvino import export_openvino, preset_for, quantize
+from models.export.int8 import preset_for, quantize
+from models.export.openvino import export_openvino
 from models.network.classifier import Classifier, HeadSpec, build_classifier, head_arrays
 from models.runtime.base import softmax
 from models.store import store
@@ -36,7 +37,7 @@ def network(backbone: str = "cnn", depths: Depths = "last", size: int = 32, clas
     classifier = build_classifier(backbone, classes, input_size=size, head=head, seed=1)
     random = np.random.default_rng(2)
     layer = classifier.model.get_layer("logits")
-    features = classifier.feature_model()(images(16, size), training=False).numpy()
+    features = classifier.output_model()(images(16, size), training=False)["embedding"].numpy()
     scale = 3 / np.maximum(features.std(0), 1e-3 * np.abs(features).max()).clip(1e-12) / len(features[0]) ** 0.5
     kernel = random.normal(size=(features.shape[1], classes)) * scale[:, None]
     layer.set_weights([kernel, random.normal(size=classes)])

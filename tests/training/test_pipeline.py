@@ -3,6 +3,7 @@ import numpy as np
 import pytest
 
 from models.errors import BadData, BadParameter
+from models.export.head import read_head
 from models.network.classifier import build_classifier
 from models.network.freezing import apply_freeze
 from models.runtime.base import softmax
@@ -53,7 +54,7 @@ def test_drawn_shapes_to_a_stored_classifier(homes, shapes, capsys):
     assert served.accuracy == card.metrics.accuracy
     dataset = read_dataset(shapes, seed=0, quiet=True)
     both_runtimes_agree(stored, dataset.test)
-    kernel, bias = stored.head(card.served_precision)
+    kernel, bias = read_head(stored.path, card.served_precision)
     outputs = open_runtime(stored).run(load_batch(dataset.test, (64, 64)), ("logits", "embedding"))
     np.testing.assert_allclose(outputs["embedding"] @ kernel + bias, outputs["logits"], atol=1e-3)
     printed = capsys.readouterr().out
@@ -149,7 +150,7 @@ def test_a_killed_run_goes_on_to_the_same_model(homes, shapes, monkeypatch):
     assert len(store.list_models("shapes")) == 1
     resumed = train(homes, TrainSettings(name="shapes"), resume=True)
     assert resumed.card.settings == settings.as_dict()
-    np.testing.assert_allclose(resumed.head()[0], whole.head()[0], atol=1e-5)
+    np.testing.assert_allclose(read_head(resumed.path)[0], read_head(whole.path)[0], atol=1e-5)
     with pytest.raises(BadParameter, match="no unfinished run"):
         train(homes, settings, resume=True)
 

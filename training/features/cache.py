@@ -9,6 +9,7 @@ import errno
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import keras
@@ -17,8 +18,7 @@ import tensorflow
 from numpy.typing import NDArray
 
 from models.environment import load_openvino, no_telemetry
-from models.errors import StoreError
-from models.files import replace_whole, write_whole
+from models.files import disk_errors, replace_whole, write_whole
 from training.config import catseye_home
 from training.data.dataset import Sample, load_batch
 from training.features.cached_augmentation import VIEWS, AnyView, View, folder_of, mirrored, shown
@@ -70,12 +70,10 @@ class FeatureStore:
     def add(self, keys: Sequence[str], rows: NDArray[np.floating]) -> None:
         """Keep rows (len(keys), width); StoreError where the disk is full."""
         name = uuid.uuid4().hex
-        try:
+        names = self.folder / f"{name}.txt"
+        with _on_disk(self.folder):
             replace_whole(self.folder / f"{name}.npy", lambda path: np.save(path, rows))
-            names = self.folder / f"{name}.txt"
             write_whole(names, "\n".join(keys).encode())
-        except OSError as error:
-            raise _disk_error(self.folder, error) from error
         self._open(names)
 
     def rows(self, keys: Sequence[str]) -> Rows:
@@ -184,12 +182,11 @@ def _dtype(cut: Cut) -> type[np.floating]:
 def _check_space(root: Path, wanted: int) -> None:
     root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free
-    if wanted > free:
-        raise _disk_error(root, OSError(errno.ENOSPC, f"{wanted:,} bytes are needed and {free:,} are free"))
+    with _on_disk(root):
+        if wanted > free:
+            raise OSError(errno.ENOSPC, f"{wanted:,} bytes are needed and {free:,} are free")
 
 
-def _disk_error(folder: Path, error: OSError) -> StoreError:
-    return StoreError(
-        f"Features could not be kept in {folder}: {error.strerror}. "
-        "Free some space, or set CATSEYE_HOME to another disk."
-    )
+def _on_disk(folder: Path) -> AbstractContextManager[None]:
+    advice = "Free some space, or set CATSEYE_HOME to another disk."
+    return disk_errors(f"Features could not be kept in {folder}", advice)

@@ -1,6 +1,5 @@
 """The state of a run after its last whole epoch: one file, written whole, so that ``kill -9`` costs one epoch."""
 
-import errno
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,8 +10,7 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import StoreError
-from models.files import replace_whole
+from models.files import disk_errors, replace_whole
 
 Arrays = list[NDArray[Any]]
 
@@ -68,17 +66,13 @@ class Checkpoint:
             "names": list(progress.arrays),
         }
         flat = {f"{name}_{i}": a for name, some in progress.arrays.items() for i, a in enumerate(some)}
-        try:
+        with disk_errors(
+            f"The state of the run cannot be kept in {self.folder}", "Free some space, then go on with --resume."
+        ):
             replace_whole(
                 self._path(progress.phase),
                 lambda path: np.savez(path, facts=np.array(json.dumps(facts)), **flat),  # type: ignore[arg-type]  # numpy takes **flat for allow_pickle too
             )
-        except OSError as error:
-            reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
-            raise StoreError(
-                f"The state of the run could not be kept in {self.folder}: {reason}. "
-                "Free some space, then go on with --resume."
-            ) from error
 
     def _path(self, phase: str) -> Path:
         return self.folder / f"checkpoint-{phase}.npz"

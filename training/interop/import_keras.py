@@ -22,8 +22,7 @@ from models.arrays import Floats
 from models.errors import BadData
 from models.files import sha256_of
 from models.keras_config import read_config, refuse_code
-from models.network.backbone import Backbone
-from models.network.backbones import BACKBONES, get_backbone
+from models.network.backbones import BACKBONES, Backbone, get_backbone
 from models.network.classifier import LOGITS, Classifier, HeadSpec, build_classifier, split_number
 from models.network.pretrained import load_weights
 from models.store.store import StoredModel, check_name

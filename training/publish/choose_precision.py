@@ -15,7 +15,7 @@ import numpy as np
 from models.arrays import Floats, Pixels
 from models.card import Export, Precision
 from models.environment import has_bfloat16
-from models.export.openvino import preset_for, quantize
+from models.export.int8 import preset_for, quantize
 from models.runtime.open import open_runtime
 from models.store.store import StoredModel
 from training.data.dataset import Dataset, Sample, labels_of, load_batch

@@ -10,7 +10,7 @@ from typing import Any
 
 from models.card import Card, Distillation, WeightsProvenance
 from models.errors import BadParameter
-from models.export.head import write_head
+from models.export.head import read_head, write_head
 from models.export.openvino import export_openvino
 from models.files import write_whole
 from models.network.classifier import Classifier, head_arrays
@@ -171,7 +171,7 @@ def report_on(model: StoredModel, report: Report, folder: Path | None) -> None:
     if folder is not None:
         precision = model.card.served_precision
         with closing(open_runtime(model, precision=precision, hint="throughput")) as runtime:
-            maps = activation_maps(runtime, model.card, *model.head(precision))
+            maps = activation_maps(runtime, model.card, *read_head(model.path, precision))
             path = write_report(folder, replace(report, activation=maps))
         console.print(f"Report: {path}", highlight=False)
     if report.card.metrics is not None:

@@ -4,7 +4,6 @@ The page needs no script and no network: its pictures stand inside it, and its c
 """
 
 import csv
-import errno
 import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,8 +16,7 @@ from numpy.typing import NDArray
 
 from models.arrays import softmax
 from models.card import Card
-from models.errors import StoreError
-from models.files import write_whole
+from models.files import disk_errors, write_whole
 from models.image.decode import thumbnail
 from training.data.dataset import Dataset, Sample, labels_of
 from training.data.layouts import SPLITS, normal
@@ -76,14 +74,9 @@ def write_report(folder: Path, report: Report) -> Path:
     if len(report.samples):
         files |= {"predictions.csv": _predictions(report), "classes.csv": _classes(report)}
     files[REPORT_FILE] = render(report, drawn).encode()
-    try:
+    with disk_errors(f"The report cannot be written to {folder}", "Free some space, then go on with --resume."):
         for name, data in files.items():
             write_whole(folder / name, data)
-    except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
-        raise StoreError(
-            f"The report cannot be written to {folder}: {reason}. Free some space, then go on with --resume."
-        ) from error
     return folder / REPORT_FILE
 
 

@@ -32,7 +32,7 @@ def test_varied_copies_are_kept_too(home):
     copies = varied_copies(Augmentation(rotate=30), 0)
     rows = cached_rows(cut_at_embedding(classifier), samples, copies, title="t")
     pixels = shown(load_batch(samples, (48, 48)), samples, copies[1])
-    np.testing.assert_allclose(rows[1].all(), classifier.feature_model()(pixels), atol=1e-4)
+    np.testing.assert_allclose(rows[1].all(), classifier.output_model()(pixels)["embedding"], atol=1e-4)
     assert np.abs(rows[1].all() - rows[0].all()).max() > 1e-3
 
 
@@ -42,8 +42,8 @@ def test_rows_are_keras_own_and_are_computed_once(home):
     cut = cut_at_embedding(classifier)
     plain, turned = cached_rows(cut, samples, ("plain", "left-right"), title="t")
     images = load_batch(samples, (48, 48))
-    np.testing.assert_allclose(plain.all(), classifier.feature_model()(images), atol=1e-4)
-    np.testing.assert_allclose(turned.all(), classifier.feature_model()(images[:, :, ::-1]), atol=1e-4)
+    np.testing.assert_allclose(plain.all(), classifier.output_model()(images)["embedding"], atol=1e-4)
+    np.testing.assert_allclose(turned.all(), classifier.output_model()(images[:, :, ::-1])["embedding"], atol=1e-4)
     files = sorted((home / "home").rglob("*.npy"))
     again = cached_rows(cut, samples[:5], ("plain",), title="t")[0]
     np.testing.assert_array_equal(again.all(), plain.all()[:5])

@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from models.export.head import read_head
 from models.runtime.cam import class_activation
 from models.runtime.open import open_runtime
 from tests.support.shapes import CIRCLE, SQUARE, shapes_folder
@@ -51,7 +52,7 @@ def test_where_int8_is_allowed_its_file_serves_and_its_figures_stand_on_the_card
 
 def test_class_activation_of_int8_adds_up_to_the_logits(place, int8):
     images = load_batch(read_dataset(place, quiet=True).test[:3], int8.card.input_size)
-    runtime, (kernel, bias) = open_runtime(int8), int8.head("int8")
+    runtime, (kernel, bias) = open_runtime(int8), read_head(int8.path, "int8")
     found = runtime.run(images, runtime.outputs)
     for row, logits in enumerate(found["logits"]):
         maps = {pool.tap: found[f"tap_{pool.tap}"][row] for pool in int8.card.head.pools}

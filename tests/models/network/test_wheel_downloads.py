@@ -2,7 +2,8 @@ import zipfile
 
 import pytest
 
-from models.network.wheels import NoWheel, download_wheel
+from models.files import sha256_of
+from models.network.downloads import NoWheel, download_wheel
 
 METADATA = "Metadata-Version: 2.1\nName: pictures\nVersion: 1.0\nRequires-Dist: nothing-like-this\n"
 
@@ -23,12 +24,18 @@ def index(monkeypatch, tmp_path):
 
 
 def test_a_wheel_comes_whole_and_alone(index):
-    wheel = download_wheel("pictures==1.0", index)
+    (sha256,) = (sha256_of(path) for path in (index.parent / "index").iterdir())
+    wheel = download_wheel("pictures==1.0", sha256, index)
     assert [path.name for path in index.iterdir()] == [wheel.name] == ["pictures-1.0-py3-none-any.whl"]
     assert zipfile.ZipFile(wheel).read("pictures/one.png") == b"1"
 
 
 def test_what_cannot_be_had_says_why(index):
     with pytest.raises(NoWheel, match=r"pictures==2\.0"):
-        download_wheel("pictures==2.0", index)
+        download_wheel("pictures==2.0", "0" * 64, index)
     assert list(index.iterdir()) == []
+
+
+def test_another_file_under_the_same_name_is_refused(index):
+    with pytest.raises(NoWheel, match="another SHA-256 than 000000000000"):
+        download_wheel("pictures==1.0", "0" * 64, index)

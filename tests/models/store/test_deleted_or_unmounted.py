@@ -5,7 +5,7 @@ import pytest
 
 from models.errors import StoreError
 from models.store import store
-from models.store.presence import is_missing, was_deleted
+from models.store.store import is_missing, was_deleted
 from tests.support.cards import small_card, writer
 
 
