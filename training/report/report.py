@@ -1,6 +1,6 @@
-"""What a run leaves to look at: plots, tables and one self-contained ``report.html``.
+"""The report of a run: plots, tables and one self-contained ``report.html``.
 
-The page needs no script and no network: its pictures stand inside it, and its content policy forbids the rest.
+The page needs no script and no network: its images are embedded, and its content security policy forbids the rest.
 """
 
 import csv
@@ -23,7 +23,7 @@ from training.data.layouts import SPLITS, normal
 from training.evaluate.calibration import losses, reliability
 from training.evaluate.metrics import accuracy_text, as_percent, class_table, most_confused, roc_auc, worst
 from training.report import overlays, plots
-from training.report.fonts import lettering
+from training.report.fonts import plot_labels
 
 Floats = NDArray[np.floating]
 REPORT_FILE, PLOTS_FOLDER = "report.html", "plots"
@@ -32,7 +32,7 @@ _MOST_SKIPPED, _MOST_CELLS, _THUMBNAIL = 200, 20, 240
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything that is told of a model; figures of held-out images where there are any."""
+    """What a report shows of a model; metrics only where there are held-out images."""
 
     card: Card
     dataset: Dataset
@@ -42,7 +42,7 @@ class Report:
     """Their outputs ``(samples, classes)``, before the temperature."""
     phases: Sequence[plots.Phase] = ()
     notes: Sequence[str] = ()
-    """Sentences about decisions of the run, such as the freeze strategy and why."""
+    """Sentences about decisions of the run, such as how much is frozen and why."""
     preview: bytes | None = None
     """A PNG of augmented training images."""
     activation: overlays.ActivationMap | None = None
@@ -51,7 +51,7 @@ class Report:
 
 @dataclass(frozen=True, kw_only=True)
 class Shown:
-    """One of the worst images, with its pictures as ``data:`` addresses."""
+    """One of the images with the highest loss, as ``data:`` URIs."""
 
     name: str
     true: str
@@ -60,7 +60,7 @@ class Shown:
     probability_of_true: float
     image: str
     maps: tuple[tuple[str, str], ...]
-    """(label, picture) of the class activation, the predicted label first."""
+    """(label, class activation map over the image), the predicted label first."""
 
 
 def write_report(folder: Path, report: Report) -> Path:
@@ -84,7 +84,7 @@ def render(report: Report, drawn: dict[str, bytes]) -> str:
     """The page, with ``drawn`` plots (name -> PNG) inside it."""
     card, labels = report.card, report.card.labels
     held = len(report.samples) > 0 and card.metrics is not None
-    letters = lettering(labels)
+    drawn_labels = plot_labels(labels)
     return _environment().get_template("report.html.j2").render(
         card=card,
         dataset=report.dataset,
@@ -98,14 +98,14 @@ def render(report: Report, drawn: dict[str, bytes]) -> str:
         cells=held and len(labels) <= _MOST_CELLS,
         worst=_worst(report) if held else [],
         notes=report.notes,
-        numbers=dict(zip(labels, letters.names, strict=True)) if letters.numbered else {},
+        numbers=dict(zip(labels, drawn_labels.names, strict=True)) if drawn_labels.numbered else {},
         skipped=report.dataset.skipped[:_MOST_SKIPPED],
         settings=sorted(card.settings.items()),
     )  # fmt: skip
 
 
 def _draw(report: Report) -> dict[str, bytes]:
-    """Name -> PNG of the plots that there are figures for."""
+    """Name -> PNG of the plots that there are data for."""
     drawn: dict[str, bytes] = {}
     if any(phase.history for phase in report.phases):
         drawn["learning_curves"] = plots.learning_curves(report.phases)
@@ -184,7 +184,7 @@ def _classes(report: Report) -> bytes:
 
 
 def _csv(columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """UTF-8 with a byte-order mark, by which spreadsheets know the encoding."""
+    """UTF-8 with a byte-order mark, by which spreadsheets recognise the encoding."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(list(columns))
