@@ -22,7 +22,6 @@ import argparse
 import csv
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -44,8 +43,8 @@ PUBLISHED = "Published (Deitsch et al. 2019): SVM 82.44 %, fine-tuned VGG-19 88.
 COLUMNS = ("way", "seed", "cells", "scoring", "images", *MEASURES, "seconds", "cpu_seconds")
 
 PROBE = TrainSettings(name="elpv", size=224, freeze="head", mirror="none", l2=0.01, int8="off")
-MIRRORS = replace(PROBE, mirror="all")
-TUNED = replace(MIRRORS, freeze="none", head_epochs=10, slower=50)
+MIRRORS = PROBE.with_changes(mirror="all")
+TUNED = MIRRORS.with_changes(freeze="none", head_epochs=10, slower=50)
 
 
 def table() -> Path:
@@ -66,7 +65,7 @@ def run(data: Path, seed: int, wanted: Sequence[str]) -> Iterator[list[dict[str,
     """The rows of one way after the other on one split; ``committee`` comes with ``tuned``."""
     from training.data.dataset import Fractions, read_dataset
     from training.distill.teacher import answers
-    from training.features.cache import VIEWS
+    from training.features.cached_augmentation import FLIPS
     from training.pipeline import learn
     from training.publish.publish import keep
     from training.publish.trial import trial
@@ -79,11 +78,11 @@ def run(data: Path, seed: int, wanted: Sequence[str]) -> Iterator[list[dict[str,
             continue
         clock = stopwatch()
         teacher = taught_by(seed) if way == "distilled" else None
-        settings = replace(settings, name=f"elpv-{way}-{seed}", seed=seed, teacher=teacher)
+        settings = settings.with_changes(name=f"elpv-{way}-{seed}", seed=seed, teacher=teacher)
         outcome = learn(dataset, settings, new_run(settings, data))
         spent = clock()
         with trial(outcome) as network:
-            views = VIEWS["all"] if way == "tuned" else VIEWS["none"]
+            views = FLIPS["all"] if way == "tuned" else FLIPS["none"]
             by_view = [answers(network.runtime, dataset.test, view, network.card) for view in views]
         if way == "tuned":
             keep(outcome)  # as the teacher of ``distilled``, which may be run another day
@@ -95,7 +94,7 @@ def run(data: Path, seed: int, wanted: Sequence[str]) -> Iterator[list[dict[str,
 def taught_by(seed: int) -> str | None:
     """The tag of the tuned network of that seed, if the store has it with these settings."""
     name = f"elpv-tuned-{seed}"
-    wanted = replace(TUNED, name=name, seed=seed).as_dict()
+    wanted = TUNED.with_changes(name=name, seed=seed).as_dict()
     stored = [model for model in store.list_models(name) if model.card.settings == wanted]
     return stored[0].tag if stored else None
 

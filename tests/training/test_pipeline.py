@@ -1,7 +1,10 @@
+from collections import Counter
+
 import keras
 import numpy as np
 import pytest
 
+from models.card import WeightsProvenance
 from models.errors import BadData, BadParameter
 from models.network.classifier import build_classifier
 from models.network.freezing import apply_freeze
@@ -12,8 +15,9 @@ from tests.support.shapes import CIRCLE, SQUARE, TRIANGLE, shapes_folder
 from training import pipeline as training
 from training.config import TrainSettings
 from training.data.dataset import load_batch, read_dataset
-from training.fit.layer_rates import even_steps
-from training.pipeline import sample_weights, train
+from training.features.keras_dataset import sample_weights
+from training.fit.optimizer import measure_layer_rates
+from training.pipeline import train
 
 
 @pytest.fixture
@@ -69,8 +73,6 @@ def test_drawn_shapes_to_a_stored_classifier(homes, shapes, capsys):
 @pytest.mark.long
 def test_two_phases_leave_the_statistics_of_the_base_alone(homes, shapes, monkeypatch):
     """The lecture's two phases on a pretrained network; here 'pretrained' by another run."""
-    from models.card import WeightsProvenance
-
     seen = {}
 
     def load(classifier, source):
@@ -91,22 +93,11 @@ def test_two_phases_leave_the_statistics_of_the_base_alone(homes, shapes, monkey
 
 
 @pytest.mark.parametrize(
-    ("freeze", "how"), [("none", "anew in every epoch"), ("most", "4 varied copies of each image")]
+    ("freeze", "how"), [("none", "new variants in every epoch"), ("most", "4 augmented copies of each image")]
 )
 def test_augmented_images_teach_and_do_not_examine(homes, shapes, monkeypatch, capsys, freeze, how):
-    from models.card import WeightsProvenance
-
-    provenance = WeightsProvenance(source="file", detail="random weights of this test")
-    monkeypatch.setattr(training, "load_weights", lambda classifier, source: provenance)
-    settings = TrainSettings(
-        name="varied",
-        backbone="cnn",
-        size=32,
-        freeze=freeze,
-        augment="rotate, brightness=0.3",
-        head_epochs=1,
-        epochs=1,
-        int8="off",
+    settings = pretrained_here(
+        monkeypatch, name="varied", freeze=freeze, augment="rotate, brightness=0.3", head_epochs=1, epochs=1
     )
     stored = train(shapes, settings)
     printed = " ".join(capsys.readouterr().out.split())
@@ -153,6 +144,44 @@ def test_a_killed_run_goes_on_to_the_same_model(homes, shapes, monkeypatch):
         train(homes, settings, resume=True)
 
 
+def test_features_are_looked_up_once_in_a_run(homes, shapes, monkeypatch):
+    """They were looked up three times: for the scale of the head, for its training, and to choose what to freeze."""
+    settings = pretrained_here(monkeypatch, name="once", freeze="auto", head_epochs=1, epochs=0)
+    dataset = read_dataset(shapes, quiet=True)
+    training.learn(dataset, settings, training.new_run(settings, shapes))
+    opened = []
+    load = np.load
+    monkeypatch.setattr(np, "load", lambda path, **options: opened.append(path) or load(path, **options))
+    training.learn(dataset, settings, training.new_run(settings, shapes))
+    shards = Counter(path for path in opened if "features" in str(path))
+    assert len(shards) == 3
+    assert max(shards.values()) == 2  # Once for the training images, once for the validation images.
+
+
+def test_patience_is_what_was_asked_for(homes, shapes, monkeypatch):
+    """A patience below 10 was raised to 10 for the head."""
+    settings = pretrained_here(
+        monkeypatch, name="brief", freeze="head", head_epochs=40, patience=2, learning_rate=1.0, l2=10.0
+    )
+    dataset = read_dataset(shapes, quiet=True)
+    outcome = training.learn(dataset, settings, training.new_run(settings, shapes))
+    (phase,) = outcome.phases
+    assert phase.epoch == phase.best_epoch + 2 < 12
+
+
+def test_nothing_to_train_is_refused(homes, shapes):
+    settings = TrainSettings(name="shapes", backbone="cnn", weights="none", size=32, epochs=0)
+    with pytest.raises(BadParameter, match="--epochs 0 trains nothing"):
+        train(shapes, settings)
+
+
+def pretrained_here(monkeypatch, **settings):
+    """Settings of a small network, whose random weights count as pretrained."""
+    provenance = WeightsProvenance(source="file", detail="random weights of this test")
+    monkeypatch.setattr(training, "load_weights", lambda classifier, source: provenance)
+    return TrainSettings(backbone="cnn", size=32, int8="off", **settings)
+
+
 def test_freezing_random_weights_is_refused(homes, shapes):
     settings = TrainSettings(name="shapes", backbone="cnn", weights="none", size=32, freeze="head")
     with pytest.raises(BadParameter, match="--freeze head needs pretrained weights"):
@@ -186,13 +215,7 @@ def test_balanced_classes_weigh_the_same(homes):
 @pytest.mark.parametrize(("clip_norm", "moves"), [(1.0, True), (1e-14, False)])
 def test_fine_tuning_goes_no_further_than_its_gradients_may(homes, shapes, monkeypatch, clip_norm, moves):
     """A norm that Adam's own epsilon drowns leaves the base where it was."""
-    from models.card import WeightsProvenance
-
-    provenance = WeightsProvenance(source="file", detail="random weights of this test")
-    monkeypatch.setattr(training, "load_weights", lambda classifier, source: provenance)
-    settings = TrainSettings(
-        name="clipped", backbone="cnn", size=32, freeze="none", head_epochs=1, epochs=6, clip_norm=clip_norm, int8="off"
-    )
+    settings = pretrained_here(monkeypatch, name="clipped", freeze="none", head_epochs=1, epochs=6, clip_norm=clip_norm)
     outcome = training.learn(read_dataset(shapes, quiet=True), settings, training.new_run(settings, shapes))
     before = next(w for w in build_classifier("cnn", 3, input_size=32, seed=0).model.get_weights() if w.ndim == 4)
     after = next(w for w in outcome.phases[1].arrays["weights"] if w.ndim == 4)
@@ -202,18 +225,12 @@ def test_fine_tuning_goes_no_further_than_its_gradients_may(homes, shapes, monke
 
 def test_fine_tuning_moves_every_layer_by_its_share(homes, shapes, monkeypatch):
     """Steps of Adam are as long as the rate: so how far weights went shows each layer's, and these lie far apart."""
-    from models.card import WeightsProvenance
-
-    provenance = WeightsProvenance(source="file", detail="random weights of this test")
-    monkeypatch.setattr(training, "load_weights", lambda classifier, source: provenance)
-    settings = TrainSettings(
-        name="alike", backbone="cnn", size=32, freeze="none", head_epochs=1, epochs=3, batch_size=8, int8="off"
-    )
+    settings = pretrained_here(monkeypatch, name="rates", freeze="none", head_epochs=1, epochs=3, batch_size=8)
     dataset = read_dataset(shapes, quiet=True)
     outcome = training.learn(dataset, settings, training.new_run(settings, shapes))
     fresh = build_classifier("cnn", 3, input_size=32, seed=0)
     apply_freeze(fresh, "none")
-    shares = even_steps(fresh, load_batch(dataset.train, (32, 32)))
+    shares = measure_layer_rates(fresh, load_batch(dataset.train, (32, 32)))
     steps = {}
     for layer in fresh.backbone_layers():
         if layer.name in shares:

@@ -2,7 +2,7 @@
 
 import json
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from pathlib import Path
 
@@ -41,8 +41,8 @@ class StudentSettings:
     size: int | None = None
     head_epochs: int | None = None
     epochs: int | None = None
-    temperature: float = TrainSettings.temperature
-    teacher_share: float = TrainSettings.teacher_share
+    temperature: float = 2.0
+    teacher_share: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def distill(teacher: StoredModel, student: StudentSettings, data: Path | None = 
     data = data or data_of(teacher)
     dataset = same_images(teacher.card, data)
     console.print(f"Student without a teacher: {settings.backbone}.", highlight=False)
-    plain = replace(settings, name=f"{settings.name}-direct", teacher=None, variant_of=None)
+    plain = settings.with_changes(name=f"{settings.name}-direct", teacher=None, variant_of=None)
     folder = new_run(plain, data)
     with held(folder):
         direct, direct_logits = _measured(learn(dataset, plain, folder))
@@ -99,7 +99,7 @@ def distill(teacher: StoredModel, student: StudentSettings, data: Path | None = 
 def student_settings(teacher: StoredModel, student: StudentSettings) -> TrainSettings:
     """The student's whole recipe: its own choices, and the teacher's for all that it does not choose."""
     check_name(teacher.name)
-    known = {field.name for field in fields(TrainSettings)} - _STUDENTS_OWN
+    known = TrainSettings.model_fields.keys() - _STUDENTS_OWN
     taken = {key: value for key, value in teacher.card.settings.items() if key in known}
     own = {key: value for key, value in asdict(student).items() if value is not None}
     own["name"] = student.name or f"{teacher.name}-fast"

@@ -21,7 +21,8 @@ from models.store import store
 from models.store.store import StoredModel
 from training.config import TrainSettings, catseye_home
 from training.data.dataset import Dataset, Sample, load_batch
-from training.features.cache import VIEWS, FeatureStore, View, mirrored
+from training.features.cache import FeatureStore
+from training.features.cached_augmentation import FLIPS, Flip, flipped
 from training.report.progress import images_bar
 
 Floats = NDArray[np.float32]
@@ -42,7 +43,7 @@ class Teaching:
         """Ask the settings' teacher about the training images in the views that they are trained in."""
         teacher = store.get(settings.teacher or "")
         check_labels(teacher.card, dataset.labels)
-        logits = teacher_logits(teacher, dataset.train, VIEWS[settings.mirror])
+        logits = teacher_logits(teacher, dataset.train, FLIPS[settings.mirror])
         soft = softmax(logits, settings.temperature).astype(np.float32)
         return cls(soft, settings.temperature, settings.teacher_share)
 
@@ -56,7 +57,7 @@ class Teaching:
         return TeacherLoss(classes, temperature=self.temperature, share=self.share, label_smoothing=label_smoothing)
 
 
-def teacher_logits(teacher: StoredModel, samples: Sequence[Sample], views: Sequence[View] = ("plain",)) -> Floats:
+def teacher_logits(teacher: StoredModel, samples: Sequence[Sample], views: Sequence[Flip] = ("plain",)) -> Floats:
     """Logits (samples, classes), averaged over ``views`` and divided by the teacher's own temperature.
 
     Computed once through the serving runtime in float32 and kept on disk by content. Several views are a small
@@ -85,14 +86,14 @@ def teacher_logits(teacher: StoredModel, samples: Sequence[Sample], views: Seque
 def answers(
     runtime: Runtime,
     samples: Sequence[Sample],
-    view: View,
+    view: Flip,
     card: Card,
     advance: Callable[[int, str], None] = lambda images, words: None,
 ) -> Floats:
     """Logits (samples, classes) of the images in one view, through the decode that serves."""
 
     def ask(part: Sequence[Sample]) -> Floats:
-        logits = runtime.run(mirrored(load_batch(part, card.input_size), view))["logits"]
+        logits = runtime.run(flipped(load_batch(part, card.input_size), view))["logits"]
         advance(len(part), "")
         return logits
 

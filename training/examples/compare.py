@@ -8,7 +8,7 @@ import csv
 import io
 import time
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.table import Table
@@ -60,13 +60,13 @@ class Result:
 
 def contestants(settings: TrainSettings) -> tuple[Contestant, ...]:
     """The four ways; ``settings`` say how the pretrained network is trained, and all that they share."""
-    plain = replace(settings, weights="none", freeze="auto", depths="last")
+    plain = settings.with_changes(weights="none", freeze="auto", depths="last")
     freeze = settings.freeze if settings.freeze not in ("auto", "head") else "most"
     return (
-        Contestant(title="MLP", settings=replace(plain, backbone="mlp")),
-        Contestant(title="small CNN", settings=replace(plain, backbone="cnn")),
-        Contestant(title="feature extraction", settings=replace(settings, freeze="head")),
-        Contestant(title="fine-tuning", settings=replace(settings, freeze=freeze)),
+        Contestant(title="MLP", settings=plain.with_changes(backbone="mlp")),
+        Contestant(title="small CNN", settings=plain.with_changes(backbone="cnn")),
+        Contestant(title="feature extraction", settings=settings.with_changes(freeze="head")),
+        Contestant(title="fine-tuning", settings=settings.with_changes(freeze=freeze)),
     )
 
 

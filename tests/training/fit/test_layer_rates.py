@@ -4,7 +4,7 @@ import pytest
 
 from models.network.classifier import build_classifier
 from models.network.freezing import apply_freeze
-from training.fit.layer_rates import even_steps
+from training.fit.optimizer import measure_layer_rates
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 75, 75, 3)).astype(np.uint8)
 HEAD = np.sqrt(2 / np.pi)
@@ -23,7 +23,7 @@ def values(classifier, tensor):
 @pytest.mark.parametrize("backbone", ["mobilenet_v2", "vgg16", "xception", "efficientnet_b0"])
 def test_every_weight_that_learns_has_a_finite_share_of_a_shape_that_fits(backbone):
     classifier = network(backbone)
-    shares = even_steps(classifier, IMAGES)
+    shares = measure_layer_rates(classifier, IMAGES)
     layers = [layer for layer in classifier.backbone_layers() if layer.trainable_weights]
     assert list(shares) == [layer.name for layer in layers]
     for layer in layers:
@@ -39,7 +39,7 @@ def test_a_step_with_all_inputs_moves_every_output_by_the_same_part_of_its_devia
     """Inputs are never negative there: a kernel that grows everywhere moves the output by their sum."""
     classifier = network("mobilenet_v2")
     layer = classifier.model.get_layer(name)
-    share = even_steps(classifier, IMAGES)[name][0]
+    share = measure_layer_rates(classifier, IMAGES)[name][0]
     before = values(classifier, layer.output)
     given = values(classifier, layer.input)
     assert given.min() >= 0
@@ -52,7 +52,7 @@ def test_a_step_with_all_inputs_moves_every_output_by_the_same_part_of_its_devia
 def test_a_depthwise_step_moves_its_output_so_too():
     classifier = network("mobilenet_v2")
     layer = classifier.model.get_layer("block_4_depthwise")
-    share = even_steps(classifier, IMAGES)[layer.name][0]
+    share = measure_layer_rates(classifier, IMAGES)[layer.name][0]
     before, given = values(classifier, layer.output), values(classifier, layer.input).mean((0, 1, 2))
     layer.kernel.assign(layer.kernel.numpy() + 1e-3 * share)
     deviation = before.std((0, 1, 2))
@@ -71,13 +71,13 @@ def test_what_an_output_that_never_varies_says_is_left_alone():
     kernel = layer.kernel.numpy()
     kernel[..., 5] = 0
     layer.kernel.assign(kernel)
-    share = even_steps(classifier, IMAGES)[layer.name][0]
+    share = measure_layer_rates(classifier, IMAGES)[layer.name][0]
     assert share[5] == 0
     assert (np.delete(share, 5) > 0).all()
 
 
 def test_frozen_layers_have_none():
-    assert even_steps(network("mobilenet_v2", "head"), IMAGES) == {}
-    some = even_steps(network("mobilenet_v2", "most"), IMAGES)
+    assert measure_layer_rates(network("mobilenet_v2", "head"), IMAGES) == {}
+    some = measure_layer_rates(network("mobilenet_v2", "most"), IMAGES)
     assert "Conv1" not in some
     assert "Conv_1" in some

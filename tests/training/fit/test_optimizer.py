@@ -4,13 +4,13 @@ import pytest
 
 from models.network.classifier import build_classifier
 from models.network.freezing import apply_freeze
-from training.fit.optimizer import ByLayer, optimizer, rates_by_depth
+from training.fit.optimizer import LayerwiseAdam, optimizer, rates_by_depth
 
 TARGETS = np.eye(2, dtype=np.float32)[[0, 1, 1, 0]]
 
 
-def shares(classifier, decay):
-    """Every weight's share of the rate, by depth alone."""
+def layer_rates(classifier, decay):
+    """Every weight's rate, by depth alone."""
     if decay == 1:
         return {}
     rates, layers = rates_by_depth(classifier, decay), classifier.backbone_layers()
@@ -25,7 +25,7 @@ def moves(decay, steps=3):
     kernels = {layer.name: layer.kernel for layer in model.layers if hasattr(layer, "kernel")}
     before = {name: kernel.numpy() for name, kernel in kernels.items()}
     model.compile(
-        optimizer(model, 1e-3, shares(classifier, decay)), keras.losses.CategoricalCrossentropy(from_logits=True)
+        optimizer(model, 1e-3, layer_rates(classifier, decay)), keras.losses.CategoricalCrossentropy(from_logits=True)
     )
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
     for _ in range(steps):
@@ -33,7 +33,7 @@ def moves(decay, steps=3):
     return {name: float(np.abs(kernel.numpy() - before[name]).max()) for name, kernel in kernels.items()}
 
 
-def test_shares_fall_a_stage_at_a_time_down_to_the_pixels():
+def test_rates_fall_with_each_stage_down_to_the_input():
     classifier = build_classifier("mobilenet_v2", 2, input_size=32)
     rates = rates_by_depth(classifier, 0.5)
     assert rates["out_relu"] == rates["block_16_project"] == 0.5
@@ -60,7 +60,7 @@ def remembered(clip_norm, decay):
     classifier = build_classifier("cnn", 2, input_size=32)
     apply_freeze(classifier, "none")
     model = classifier.model
-    adam = optimizer(model, 1e-3, shares(classifier, decay), clip_norm=clip_norm)
+    adam = optimizer(model, 1e-3, layer_rates(classifier, decay), clip_norm=clip_norm)
     model.compile(adam, keras.losses.CategoricalCrossentropy(from_logits=True))
     images = np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8)
     model.train_on_batch(images, TARGETS, sample_weight=np.full(4, 1e6, np.float32))
@@ -75,7 +75,7 @@ def test_a_gradient_that_is_far_too_long_is_shortened(decay):
     assert remembered(0.0, decay) > 100
 
 
-def test_replicas_share_the_norm_that_a_gradient_may_have():
+def test_each_replica_clips_to_its_part_of_the_norm():
     model = build_classifier("cnn", 2, input_size=32).model
     assert optimizer(model, 1e-3, {}, clip_norm=1.0, replicas=4).global_clipnorm == 0.25
     assert optimizer(model, 1e-3, {}, clip_norm=0.0).global_clipnorm is None
@@ -92,7 +92,7 @@ def test_one_output_may_have_a_rate_of_its_own():
         optimizer(model, 1e-3, {layer.name: (of_outputs, np.float32(1))}),
         keras.losses.CategoricalCrossentropy(from_logits=True),
     )
-    assert type(model.optimizer) is ByLayer
+    assert type(model.optimizer) is LayerwiseAdam
     model.train_on_batch(np.random.default_rng(0).integers(0, 256, (4, 32, 32, 3)).astype(np.uint8), TARGETS)
     moved = np.abs(layer.kernel.numpy() - before).max(tuple(range(before.ndim - 1)))
     assert moved[0] == 0
@@ -100,6 +100,6 @@ def test_one_output_may_have_a_rate_of_its_own():
     assert moved[2:].max() == pytest.approx(1e-3, rel=0.01)
 
 
-def test_without_shares_it_is_adam_itself():
+def test_without_layer_rates_it_is_adam_itself():
     model = build_classifier("cnn", 2, input_size=32).model
     assert type(optimizer(model, 1e-3, {})) is keras.optimizers.Adam
