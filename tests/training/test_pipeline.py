@@ -153,7 +153,7 @@ def test_features_are_looked_up_once_in_a_run(homes, shapes, monkeypatch):
     load = np.load
     monkeypatch.setattr(np, "load", lambda path, **options: opened.append(path) or load(path, **options))
     training.learn(dataset, settings, training.new_run(settings, shapes))
-    shards = Counter(path for path in opened if "features" in str(path))
+    shards = Counter(path for path in opened if str(path).endswith(".npy"))
     assert len(shards) == 3
     assert max(shards.values()) == 2  # Once for the training images, once for the validation images.
 
