@@ -221,7 +221,10 @@ def distill(
 @app.command()
 @settings_options("backbone", "weights", "freeze", "size", "mirror", "head_epochs", "epochs", "seed")
 def compare(data: Annotated[Path, typer.Argument(help=_DATA_HELP)], **settings: Any) -> None:
-    """MLP, small CNN, feature extraction and fine-tuning on one split, and on shifted test images."""
+    """Compare an MLP, a small CNN, feature extraction and fine-tuning on one split, and on shifted test images.
+
+    Fine-tuning uses --freeze most where --freeze is auto or head; the others ignore the option.
+    """
     with plain_errors():
         chosen = TrainSettings(name="compare", **settings)
         import_tensorflow()

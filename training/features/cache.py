@@ -5,7 +5,7 @@ a changed image, size or weight never gets stale features. Rows are stored in sh
 are read through memory maps, so data sets may be larger than memory.
 
 The cache takes at most ``CATSEYE_CACHE_GB`` (by default 10): beyond that the features that were used least recently
-are removed, which is said in one line. Those of the current run are kept, whatever they take.
+are removed, and one line says so. Features that a process is computing are never removed.
 """
 
 import errno
