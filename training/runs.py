@@ -4,7 +4,7 @@ import fcntl
 import json
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import count
 from pathlib import Path
@@ -23,7 +23,11 @@ def new_run(settings: TrainSettings, data: Path) -> Path:
     root = catseye_home() / "runs"
     with on_disk(root):
         root.mkdir(parents=True, exist_ok=True)
-        folder = next(path for path in _candidates(root, stem) if _made(path))
+        for number in count(1):  # Of runs that start at the same time only one can make the folder.
+            folder = root / (stem if number == 1 else f"{stem}-{number}")
+            with suppress(FileExistsError):
+                folder.mkdir()
+                break
     facts = {"data": str(data.absolute()), "settings": settings.as_dict()}
     with on_disk(folder):
         write_whole(folder / _SETTINGS, json.dumps(facts, indent=2, ensure_ascii=False).encode())
@@ -36,8 +40,10 @@ def held(folder: Path) -> Iterator[None]:
     with on_disk(folder):
         handle = os.open(folder / _LOCK, os.O_RDWR | os.O_CREAT, 0o644)
     try:
-        if not _locked(handle):
-            raise BadParameter(f"The run in {folder} is still going on. Wait for it, or stop it first.")
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadParameter(f"The run in {folder} is still going on. Wait for it, or stop it first.") from None
         yield
     finally:
         os.close(handle)
@@ -80,15 +86,6 @@ def mark_done(folder: Path, tag: str) -> None:
         path.unlink()
 
 
-def _made(folder: Path) -> bool:
-    """Whether the folder is new: of two runs that start at the same time only one gets it."""
-    try:
-        folder.mkdir()
-    except FileExistsError:
-        return False
-    return True
-
-
 def _is_of(folder: Path, name: str) -> bool:
     """Whether it is a run of that name that can be resumed."""
     try:
@@ -97,17 +94,9 @@ def _is_of(folder: Path, name: str) -> bool:
         read_settings(folder)
         return True
     except (BadParameter, ValueError, KeyError, TypeError, OSError) as error:
-        reason = error.detail if isinstance(error, BadParameter) else "its settings cannot be read"
-        console.print(f"Skipped the run in {folder}: {reason}", highlight=False, markup=False)
+        reason = error.detail.partition(". ")[0] if isinstance(error, BadParameter) else "its settings cannot be read"
+        console.print(f"Skipped the run in {folder}: {reason}.", highlight=False, markup=False)
         return False
-
-
-def _locked(handle: int) -> bool:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
 
 
 def _busy(folder: Path) -> bool:
@@ -128,9 +117,3 @@ def on_disk(folder: Path, what: str = "The run") -> Iterator[None]:
             f"{what} cannot be written to {folder}: {error.strerror or error}. "
             "Free some space and continue with --resume, or set CATSEYE_HOME to another disk."
         ) from error
-
-
-def _candidates(root: Path, stem: str) -> Iterator[Path]:
-    yield root / stem
-    for number in count(2):
-        yield root / f"{stem}-{number}"

@@ -15,15 +15,12 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from models.card import DataFingerprint, Split
 from models.errors import BadData, BadParameter
 from models.image.decode import DEFAULT_LIMITS, Limits
 from training.data.csv_table import table_layout
 from training.data.layouts import SPLITS, Layout, SplitName, folder_layout, normal, quoted
-from training.data.loader import load_batch, load_one
+from training.data.loader import Sample, labels_of, load_batch, load_one, targets_of, weights_of
 from training.data.split import Group, split_groups
 from training.data.validate import Skipped, validate_files
 
@@ -63,20 +60,6 @@ class Fractions:
 DEFAULT_FRACTIONS = Fractions()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One labelled image that can be read."""
-
-    path: Path
-    label: int
-    sha256: str
-    split: SplitName
-    weight: float = 1.0
-    target: tuple[float, ...] | None = None
-    """Probability of each label where the data give them; None means that ``label`` is certain."""
-    stratum: str = ""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """Labelled images with their split; ``labels`` in the order of the network's outputs."""
@@ -105,27 +88,6 @@ class Dataset:
 
     def _part(self, name: SplitName) -> tuple[Sample, ...]:
         return tuple(sample for sample in self.samples if sample.split == name)
-
-
-def labels_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
-    """Label indices ``(n,)``."""
-    return np.array([sample.label for sample in samples], np.int64)
-
-
-def weights_of(samples: Sequence[Sample]) -> NDArray[np.float32]:
-    """Weights ``(n,)``: those of the data set, by default 1."""
-    return np.array([sample.weight for sample in samples], np.float32)
-
-
-def targets_of(samples: Sequence[Sample], classes: int) -> NDArray[np.float32]:
-    """Target probabilities ``(n, classes)``: one-hot unless the data set gives soft targets."""
-    targets = np.zeros((len(samples), classes), np.float32)
-    for row, sample in zip(targets, samples, strict=True):
-        if sample.target is None:
-            row[sample.label] = 1.0
-        else:
-            row[:] = sample.target
-    return targets
 
 
 def read_dataset(

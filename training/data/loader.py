@@ -1,35 +1,57 @@
-"""Pixels of samples, decoded in parallel a batch at a time."""
+"""Labelled images as arrays: labels, weights, targets, and pixels, decoded in parallel a batch at a time."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
 from models.errors import BadData, CatseyeError
 from models.image.decode import DEFAULT_LIMITS, Limits, content_hash, decode
+from training.data.layouts import SplitName
 from training.data.validate import decode_threads
 
 Pixels = NDArray[np.uint8]
 
 
-class HasFile(Protocol):
-    """An image file with a known hash, such as a ``Sample``."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One labelled image that can be read."""
 
-    @property
-    def path(self) -> Path:
-        """The image file."""
-        ...
+    path: Path
+    label: int
+    sha256: str
+    split: SplitName
+    weight: float = 1.0
+    target: tuple[float, ...] | None = None
+    """Probability of each label where the data give them; None means that ``label`` is certain."""
+    stratum: str = ""
 
-    @property
-    def sha256(self) -> str:
-        """Hash of its content when the data set was read."""
-        ...
+
+def labels_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
+    """Label indices ``(n,)``."""
+    return np.array([sample.label for sample in samples], np.int64)
 
 
-def load_batch(samples: Sequence[HasFile], size: tuple[int, int], *, limits: Limits = DEFAULT_LIMITS) -> Pixels:
+def weights_of(samples: Sequence[Sample]) -> NDArray[np.float32]:
+    """Weights ``(n,)``: those of the data set, by default 1."""
+    return np.array([sample.weight for sample in samples], np.float32)
+
+
+def targets_of(samples: Sequence[Sample], classes: int) -> NDArray[np.float32]:
+    """Target probabilities ``(n, classes)``: one-hot unless the data set gives soft targets."""
+    targets = np.zeros((len(samples), classes), np.float32)
+    for row, sample in zip(targets, samples, strict=True):
+        if sample.target is None:
+            row[sample.label] = 1.0
+        else:
+            row[:] = sample.target
+    return targets
+
+
+def load_batch(samples: Sequence[Sample], size: tuple[int, int], *, limits: Limits = DEFAULT_LIMITS) -> Pixels:
     """Pixels ``(n, height, width, 3)`` of all the samples, resized to ``size`` = (height, width).
 
     Raises ``BadData`` if a file was removed or changed since the data set was read.
@@ -39,7 +61,7 @@ def load_batch(samples: Sequence[HasFile], size: tuple[int, int], *, limits: Lim
     return np.stack(images) if images else np.zeros((0, *size, 3), np.uint8)
 
 
-def load_one(sample: HasFile, size: tuple[int, int] | None, limits: Limits = DEFAULT_LIMITS) -> Pixels:
+def load_one(sample: Sample, size: tuple[int, int] | None, limits: Limits = DEFAULT_LIMITS) -> Pixels:
     """Pixels ``(height, width, 3)`` of one file, decoded as in serving; ``BadData`` as ``load_batch``."""
     path = sample.path
     try:

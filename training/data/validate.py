@@ -1,14 +1,14 @@
 """Validation of image files: each is opened once, hashed, and decoded to the end."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import track
 
 from models.errors import CatseyeError
 from models.image.decode import DEFAULT_LIMITS, Limits, content_hash, decode
@@ -39,9 +39,11 @@ def validate_files(
 
     At most one image per thread is in memory. The progress bar is shown on a terminal only.
     """
+    console = Console(stderr=True)
     with ThreadPoolExecutor(decode_threads()) as pool:
         results = pool.map(lambda path: _validate_one(path, limits), paths)
-        return list(_with_progress(results, len(paths), quiet))
+        hidden = quiet or not console.is_terminal
+        return list(track(results, "reading images", len(paths), console=console, transient=True, disable=hidden))
 
 
 def _validate_one(path: Path, limits: Limits) -> str | Skipped:
@@ -61,13 +63,3 @@ def _validate_one(path: Path, limits: Limits) -> str | Skipped:
     except CatseyeError as error:
         return Skipped(path, error.detail.split(". ", 1)[0].rstrip("."))
     return content_hash(data)
-
-
-def _with_progress(results: Iterable[str | Skipped], total: int, quiet: bool) -> Iterable[str | Skipped]:
-    console = Console(stderr=True)
-    if quiet or not console.is_terminal:
-        yield from results
-        return
-    columns = (TextColumn("reading images"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=console, transient=True) as progress:
-        yield from progress.track(results, total=total)

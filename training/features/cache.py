@@ -181,36 +181,28 @@ def _in_use(folder: Path) -> Iterator[None]:
 
 def _remove_least_recently_used(current: Path, limit: int) -> None:
     """Remove features of other networks until the cache takes at most ``limit`` bytes, and say so."""
-    sizes = {folder: _bytes_in(folder) for folder in sorted(current.parent.iterdir(), key=_last_use)}
-    total = before = sum(sizes.values())
-    for folder, size in sizes.items():
+    uses = sorted((*_use(folder), folder) for folder in current.parent.iterdir())
+    total = before = sum(size for _, size, _ in uses)
+    for _, size, folder in uses:
         if total > limit and folder != current and _removed(folder):
             total -= size
     told = f"CATSEYE_CACHE_GB is {limit / 1e9:g}"
     if total < before:
-        console.print(
-            f"Removed {(before - total) / 1e9:.2g} GB of cached features that were used least recently: {told}.",
-            highlight=False,
-        )
+        removed = f"{(before - total) / 1e9:.2g} GB of cached features that were used least recently"
+        console.print(f"Removed {removed}: {told}.", highlight=False)
     if total > limit:
-        console.print(
-            f"Cached features take {total / 1e9:.2g} GB in {current.parent}, although {told}: they are in use.",
-            highlight=False,
-        )
+        excess = f"Cached features take {total / 1e9:.2g} GB in {current.parent}"
+        console.print(f"{excess}, although {told}: they are in use.", highlight=False)
 
 
-def _last_use(folder: Path) -> float:
-    with suppress(OSError):
-        return max(path.stat().st_mtime for path in (folder, *folder.iterdir()))
-    return 0.0
-
-
-def _bytes_in(folder: Path) -> int:
-    total = 0
-    for path in folder.rglob("*"):
+def _use(folder: Path) -> tuple[float, int]:
+    """Time of the last use, and bytes."""
+    last, size = 0.0, 0
+    for path in (folder, *folder.rglob("*")):
         with suppress(OSError):  # Another process may remove it meanwhile.
-            total += path.stat().st_size
-    return total
+            facts = path.stat()
+            last, size = max(last, facts.st_mtime), size + facts.st_size
+    return last, size
 
 
 def _removed(folder: Path) -> bool:
