@@ -23,7 +23,6 @@ import csv
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -46,8 +45,8 @@ PUBLISHED = "Published (Deitsch et al. 2019): SVM 82.44 %, fine-tuned VGG-19 88.
 COLUMNS = ("way", "seed", "cells", "scoring", "images", *MEASURES, "seconds", "cpu_seconds")
 
 PROBE = TrainSettings(name="elpv", size=224, freeze="head", mirror="none", l2=0.01, int8="off")
-MIRRORS = replace(PROBE, mirror="all")
-TUNED = replace(MIRRORS, freeze="none", head_epochs=10, slower=50)
+MIRRORS = PROBE.with_changes(mirror="all")
+TUNED = MIRRORS.with_changes(freeze="none", head_epochs=10, slower=50)
 
 
 def table() -> Path:
@@ -69,7 +68,7 @@ def run(data: Path, seed: int, wanted: Sequence[str]) -> Iterator[list[dict[str,
     from models.runtime.open import open_runtime
     from training.data.dataset import Fractions, read_dataset
     from training.evaluate.metrics import logits_of
-    from training.features.cache import VIEWS, mirrored
+    from training.features.cached_augmentation import FLIPS, flipped
     from training.pipeline import learn
     from training.publish.publish import export_outcome, publish
     from training.runs import new_run
@@ -81,15 +80,15 @@ def run(data: Path, seed: int, wanted: Sequence[str]) -> Iterator[list[dict[str,
             continue
         clock = stopwatch()
         teacher = taught_by(seed) if way == "distilled" else None
-        settings = replace(settings, name=f"elpv-{way}-{seed}", seed=seed, teacher=teacher)
+        settings = settings.with_changes(name=f"elpv-{way}-{seed}", seed=seed, teacher=teacher)
         outcome = learn(dataset, settings, new_run(settings, data))
         spent = clock()
-        views = VIEWS["all"] if way == "tuned" else VIEWS["none"]
+        views = FLIPS["all"] if way == "tuned" else FLIPS["none"]
         with (
             export_outcome(outcome) as model,
             closing(open_runtime(model, precision="float32", hint="throughput")) as runtime,
         ):
-            by_view = [logits_of(runtime, dataset.test, model.card, partial(mirrored, view=view)) for view in views]
+            by_view = [logits_of(runtime, dataset.test, model.card, partial(flipped, flip=view)) for view in views]
         if way == "tuned":
             publish(outcome)  # as the teacher of ``distilled``, which may be run another day
             averaged = np.mean(by_view, axis=0)
@@ -100,7 +99,7 @@ def run(data: Path, seed: int, wanted: Sequence[str]) -> Iterator[list[dict[str,
 def taught_by(seed: int) -> str | None:
     """The tag of the tuned network of that seed, if the store has it with these settings."""
     name = f"elpv-tuned-{seed}"
-    wanted = replace(TUNED, name=name, seed=seed).as_dict()
+    wanted = TUNED.with_changes(name=name, seed=seed).as_dict()
     stored = [model for model in store.list_models(name) if model.card.settings == wanted]
     return stored[0].tag if stored else None
 

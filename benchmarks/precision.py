@@ -8,7 +8,6 @@ cores once the features are cached.
 import argparse
 import os
 import tempfile
-from dataclasses import replace
 
 import numpy as np
 
@@ -34,7 +33,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as store:
         os.environ["BENTOML_HOME"] = store
         for seed in SEEDS[: options.seeds]:
-            settings = replace(SETTINGS, name="precision", seed=seed)
+            settings = SETTINGS.with_changes(name="precision", seed=seed)
             fractions = Fractions(validation=0.1)
             dataset = read_dataset(data, seed=seed, test_size=TEST_CELLS, fractions=fractions, quiet=True)
             card = publish(learn(dataset, settings, new_run(settings, data))).card

@@ -31,8 +31,8 @@ from models.network.pretrained import load_weights
 from training.data.dataset import Dataset, labels_of, load_batch, targets_of
 from training.examples.solar_cells import fetch_cells
 from training.features.cache import cached_rows
-from training.features.frozen_trunk import cut_at_embedding, cut_where_training_begins
-from training.features.keras_dataset import ActivationSource, Batches
+from training.features.frozen_trunk import base_trunk, frozen_trunk
+from training.features.keras_dataset import Batches, FeatureSource
 from training.fit.checkpoint import Checkpoint
 from training.fit.trainer import Schedule, StandardHead, fit
 
@@ -102,15 +102,15 @@ def cached(data: Dataset, size: int, epochs: int, freeze: Freeze, rate: float, s
     classifier = network(size)
     began = time.perf_counter()
     apply_freeze(classifier, freeze)
-    cut = cut_at_embedding(classifier) if freeze == "head" else cut_where_training_begins(classifier)
-    rows = cached_rows(cut, data.train, ("plain",), title=f"activations ({freeze})")
+    trunk = base_trunk(classifier) if freeze == "head" else frozen_trunk(classifier)
+    rows = cached_rows(trunk, data.train, ("plain",), title=f"activations ({freeze})")
     ones = np.ones(len(data.train), np.float32)
-    train = Batches(ActivationSource(cut, rows), targets_of(data.train, 2), ones, batch_size=BATCH, seed=0)
-    model = head_over(classifier, *scale).model(None if freeze == "head" else cut)
+    train = Batches(FeatureSource(trunk, rows), targets_of(data.train, 2), ones, batch_size=BATCH, seed=0)
+    model = head_over(classifier, *scale).model(None if freeze == "head" else trunk)
     schedule = Schedule(phase=freeze, title="t", epochs=epochs, patience=epochs, learning_rate=rate)
     fit(model, train, None, schedule, Checkpoint(Path(tempfile.mkdtemp(prefix="catseye-bench-"))))
     seconds = time.perf_counter() - began
-    held = ActivationSource(cut, cached_rows(cut, data.test, ("plain",), title="held out"))
+    held = FeatureSource(trunk, cached_rows(trunk, data.test, ("plain",), title="held out"))
     places = np.arange(len(data.test))
     inputs = held.take(places, np.zeros_like(places), np.random.default_rng(0))
     return Result(seconds, _right(model.predict(list(inputs) if len(inputs) > 1 else inputs[0], verbose=0), data))

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -48,8 +46,8 @@ def test_a_teacher_is_the_tuned_network_of_the_seed_with_the_same_settings(monke
     def keep(settings):
         return store.save(small_card("elpv-tuned-11", settings=settings.as_dict()), lambda folder: None)
 
-    as_now = replace(elpv.TUNED, name="elpv-tuned-11", seed=11)
+    as_now = elpv.TUNED.with_changes(name="elpv-tuned-11", seed=11)
     kept = keep(as_now)
-    keep(replace(as_now, epochs=3))
+    keep(as_now.with_changes(epochs=3))
     assert elpv.taught_by(11) == kept.tag
     assert elpv.taught_by(23) is None

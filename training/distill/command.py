@@ -3,7 +3,7 @@
 import json
 import timeit
 from contextlib import closing
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from math import sqrt
 from pathlib import Path
 from statistics import median
@@ -42,8 +42,8 @@ class StudentSettings:
     size: int | None = None
     head_epochs: int | None = None
     epochs: int | None = None
-    temperature: float = TrainSettings.temperature
-    teacher_share: float = TrainSettings.teacher_share
+    temperature: float = 2.0
+    teacher_share: float = 0.7
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,7 @@ def distill(teacher: StoredModel, student: StudentSettings, data: Path | None = 
         raise BadData("The teacher held out no test images, so a gain cannot be measured. Train it with some.")
     truth = labels_of(dataset.test)
     console.print(f"Student without a teacher: {settings.backbone}.", highlight=False)
-    alone = replace(settings, name=f"{settings.name}-direct", teacher=None, variant_of=None)
+    alone = settings.with_changes(name=f"{settings.name}-direct", teacher=None, variant_of=None)
     folder = new_run(alone, data)
     with held(folder), export_and_measure(learn(dataset, alone, folder), int8=False) as measured:
         before = measured.float32
@@ -103,7 +103,7 @@ def distill(teacher: StoredModel, student: StudentSettings, data: Path | None = 
 def student_settings(teacher: StoredModel, student: StudentSettings) -> TrainSettings:
     """All settings of the student: its own options, and the teacher's settings for the rest."""
     check_name(teacher.name)
-    known = {field.name for field in fields(TrainSettings)} - _STUDENTS_OWN
+    known = TrainSettings.model_fields.keys() - _STUDENTS_OWN
     taken = {key: value for key, value in teacher.card.settings.items() if key in known}
     own = {key: value for key, value in asdict(student).items() if value is not None}
     own["name"] = student.name or f"{teacher.name}-fast"

@@ -23,7 +23,8 @@ from models.store.store import StoredModel
 from training.config import TrainSettings, catseye_home
 from training.data.dataset import Dataset, Sample
 from training.evaluate.metrics import logits_of
-from training.features.cache import VIEWS, FeatureStore, View, mirrored
+from training.features.cache import FeatureStore
+from training.features.cached_augmentation import FLIPS, Flip, flipped
 from training.report.console import images_bar
 
 
@@ -41,7 +42,7 @@ class Teaching:
         """Run the settings' teacher on the training images, flipped as they are in training."""
         teacher = store.get(settings.teacher or "")
         check_labels(teacher.card, dataset.labels)
-        logits = teacher_logits(teacher, dataset.train, VIEWS[settings.mirror])
+        logits = teacher_logits(teacher, dataset.train, FLIPS[settings.mirror])
         soft = softmax(logits, settings.temperature).astype(np.float32)
         return cls(soft, settings.temperature, settings.teacher_share)
 
@@ -55,7 +56,7 @@ class Teaching:
         return TeacherLoss(classes, temperature=self.temperature, share=self.share, label_smoothing=label_smoothing)
 
 
-def teacher_logits(teacher: StoredModel, samples: Sequence[Sample], views: Sequence[View] = ("plain",)) -> Floats:
+def teacher_logits(teacher: StoredModel, samples: Sequence[Sample], views: Sequence[Flip] = ("plain",)) -> Floats:
     """Logits (samples, classes), averaged over ``views`` and divided by the teacher's own temperature.
 
     Computed once through the serving runtime in float32 and cached on disk by content. Several views are test-time
@@ -72,7 +73,7 @@ def teacher_logits(teacher: StoredModel, samples: Sequence[Sample], views: Seque
         ):
             for view, some in missing.items():
                 if some:
-                    rows = logits_of(runtime, some, teacher.card, partial(mirrored, view=view), advance)
+                    rows = logits_of(runtime, some, teacher.card, partial(flipped, flip=view), advance)
                     stores[view].add([s.sha256 for s in some], rows)
     keys = [sample.sha256 for sample in samples]
     logits: Floats = np.mean([stores[view].rows(keys).all() for view in views], axis=0)

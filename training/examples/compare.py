@@ -9,7 +9,7 @@ import io
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -59,13 +59,13 @@ class Result:
 
 def methods(settings: TrainSettings) -> dict[str, TrainSettings]:
     """The settings of the four methods by title; ``settings`` are the pretrained network's, and the shared ones."""
-    scratch = replace(settings, weights="none", freeze="auto", depths="last")
+    scratch = settings.with_changes(weights="none", freeze="auto", depths="last")
     freeze = settings.freeze if settings.freeze not in ("auto", "head") else "most"
     return {
-        "MLP": replace(scratch, backbone="mlp"),
-        "small CNN": replace(scratch, backbone="cnn"),
-        "feature extraction": replace(settings, freeze="head"),
-        "fine-tuning": replace(settings, freeze=freeze),
+        "MLP": scratch.with_changes(backbone="mlp"),
+        "small CNN": scratch.with_changes(backbone="cnn"),
+        "feature extraction": settings.with_changes(freeze="head"),
+        "fine-tuning": settings.with_changes(freeze=freeze),
     }
 
 
