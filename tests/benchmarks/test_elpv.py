@@ -9,7 +9,7 @@ from tests.support.cards import small_card
 def test_unsure_cells_in_three_scorings():
     margin, probability = np.array([1.0, -1.0, -1.0, 1.0]), np.array([1.0, 0.33, 0.0, 0.67])
     found = {scoring: elpv.figures(margin, probability, scoring)["accuracy"] for scoring in elpv.SCORINGS}
-    assert found["alike"] == 0.75
+    assert found["unweighted"] == 0.75
     assert found["weighted"] == pytest.approx(2.67 / 3, abs=1e-5)
     assert found["majority"] == 1.0
 
@@ -21,10 +21,10 @@ def row(way, seed, accuracy, scoring="weighted"):
 
 def test_gains_are_paired_by_seed_and_carry_an_interval():
     rows = [row("probe", seed, value, s) for s in elpv.SCORINGS for seed, value in ((11, 0.80), (23, 0.84))]
-    rows += [row("mirrors", seed, value, s) for s in elpv.SCORINGS for seed, value in ((11, 0.82), (23, 0.86))]
+    rows += [row("flips", seed, value, s) for s in elpv.SCORINGS for seed, value in ((11, 0.82), (23, 0.86))]
     lines = list(elpv.report(rows))
     assert "| weighted | all | probe | 2 | 82.0 ±25.4 | 82.0 ±25.4 | 82.0 ±25.4 | 82.0 ±25.4 |" in lines
-    assert "| mirrors after probe | +2.0 ±0.0 | +2.0 ±0.0 | +2.0 ±0.0 |" in lines
+    assert "| flips after probe | +2.0 ±0.0 | +2.0 ±0.0 | +2.0 ±0.0 |" in lines
     assert "probe: 9 s a seed by the clock, 8 s of processor time." in lines
 
 

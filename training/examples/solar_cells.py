@@ -72,16 +72,17 @@ def main() -> int:
     try:
         stored = existing()
         if stored is None:
-            stored = train_demo()
-        elif not (catseye_home() / SAMPLES).is_dir():
-            # The store belongs to the user, the samples to the folder that the demo is started in.
-            copy_samples(photographs()[1])
+            train_demo()
+        else:
+            if not (catseye_home() / SAMPLES).is_dir():
+                # The store belongs to the user, the samples to the folder that the demo is started in.
+                copy_samples(photographs()[1])
+            console.print(f"{stored.tag} is in the store already:")
+            if stored.card.metrics is not None:
+                print_metrics(stored.card.metrics, stored.card.labels)
     except CatseyeError as error:
         console.print(f"Error: {error.detail}", style="red", markup=False)
         return 1
-    if stored.card.metrics is not None:
-        console.print(f"{stored.tag} on {stored.card.metrics.images} test cells:")
-        print_metrics(stored.card.metrics, stored.card.labels)
     console.print(CAVEAT, LICENCE, sep="\n")
     return 0
 
@@ -106,7 +107,7 @@ def train_demo() -> StoredModel:
     table, tested = photographs()
     stored = train(table, SETTINGS, reading=_reading())
     copy_samples(tested)
-    console.print(f"Trained and stored in {time.monotonic() - start:.0f} s.")
+    console.print(f"Trained and stored {stored.tag} in {time.monotonic() - start:.0f} s.")
     return stored
 
 

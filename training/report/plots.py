@@ -67,7 +67,7 @@ def _curves(axes: Axes, phases: Sequence[Phase], key: str) -> None:
             axes.axvline(start + 0.5, color=FAINT, lw=0.9, ls=(0, (4, 3)))
         if len(phase.history):
             x = start + 0.5 if start else 0.5
-            title = PHASE_TITLES.get(phase.phase, phase.phase) if len(phases) > 1 else ""
+            title = PHASE_TITLES.get(phase.phase, phase.phase) if len(phases) > 1 or phase.phase == "head" else ""
             axes.text(x, 1.01, f" {title}", transform=axes.get_xaxis_transform(), fontsize=8, color=FAINT)
         start += len(phase.history)
     axes.set_xlim(0.5, max(start, 1) + 0.5)
