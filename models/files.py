@@ -1,4 +1,4 @@
-"""Files written whole or not at all, and hashes of them."""
+"""Files written atomically, hashes, and errors of the disk."""
 
 import hashlib
 import os

@@ -46,7 +46,7 @@ def export_archive(tag: str, path: Path) -> Path:
         path = path.with_name(path.name + SUFFIX)
 
     def write(temporary: Path) -> None:
-        # Weights hardly shrink, so the quick setting.
+        # Weights hardly compress, so the fast setting.
         with tarfile.open(temporary, "w:xz", preset=1) as archive:
             for relative, file in files_below(model.path):
                 archive.add(file, f"./{relative}", recursive=False, filter=_anonymous)
@@ -104,7 +104,7 @@ def _extract(path: Path, folder: Path) -> None:
 
 
 def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    """Write a member that was checked; by hand, since tarfile's own filter is missing before Python 3.11.4."""
+    """Write a member that was checked; tarfile's own filter is missing before Python 3.11.4."""
     content = archive.extractfile(member)
     if content is None:  # a folder, which is made when a file lies in it
         return
@@ -124,7 +124,7 @@ def _check_member(path: Path, member: tarfile.TarInfo) -> None:
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Whose computer the model was made on is nobody's business."""
+    """Remove the names of users and groups of this machine."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     return member

@@ -1,8 +1,8 @@
 """The model store: BentoML's folder of models, with our own files and the card in each.
 
 A model appears in one step (a rename) or not at all, so that a killed process, a full disk or a power
-cut leaves a store that can be read. ``bentoml models list`` shows what is kept here; reading needs only
-the folders, not BentoML, so that a service can look every second.
+cut leaves a readable store. ``bentoml models list`` lists these models. Reading needs only the folders, not BentoML,
+so that a service can poll them every second.
 
 A model's folder holds ``card.json``, ``model.keras``, ``openvino/float32.xml`` and ``.bin``, ``head.npz``
 and, where they were made, ``openvino/int8.*``, ``history.json``, ``report.html`` and ``plots/``.
@@ -110,7 +110,7 @@ def publish(folder: Path, card: Card, version: str | None, *, keep_created: bool
     with exclusive(store_home()):
         newest = next(iter(list_models(card.name)), None)
         if not keep_created and newest is not None:
-            # The order of saving must be the order of time, even where a clock was set back.
+            # Versions are ordered by time, even where a clock was set back.
             created = max(card.created, newest.card.created + timedelta(microseconds=1))
             card = card.model_copy(update={"created": created})
         version = version or _version_of(card.created)
@@ -160,7 +160,7 @@ def list_models(name: str | None = None) -> list[StoredModel]:
         try:
             found.append(_read(path))
         except FileNotFoundError:
-            continue  # deleted while we looked
+            continue  # deleted meanwhile
         except (StoreError, UnknownModel) as error:
             _warn_once(path, error.detail)
     return sorted(found, key=lambda model: (model.card.created, model.version), reverse=True)
@@ -267,7 +267,7 @@ def _bentoml_yaml(card: Card, version: str) -> str:
 
 
 def _version_of(created: datetime) -> str:
-    """Sorts by time to the microsecond, then differs by chance."""
+    """Sorts by time to the microsecond, and ends in random digits."""
     return f"{created:%Y%m%dt%H%M%S}-{created.microsecond:05x}{secrets.token_hex(2)}"
 
 
@@ -296,7 +296,7 @@ def _pointed(folder: Path) -> str | None:
 
 
 def _point(version: Path, scratch: Path) -> None:
-    """Make ``latest`` name a version's folder, by way of a file in staging, where leftovers are removed."""
+    """Have ``latest`` name a version, written in staging first, where leftovers are removed."""
     pointer = scratch.parent / "latest"
     write_whole(pointer, version.name.encode())
     pointer.replace(version.parent / "latest")
@@ -339,7 +339,7 @@ def _hashes(folder: Path) -> dict[str, str]:
     hashes = {}
     for relative, path in files_below(folder):
         if path.is_symlink() or not path.is_file():
-            raise StoreError(f"{relative} is no ordinary file, so it cannot be stored. Copy what it points to.")
+            raise StoreError(f"{relative} is not a regular file, so it cannot be stored. Copy what it points to.")
         if relative not in (CARD_FILE, BENTOML_FILE):
             hashes[relative] = sha256_of(path)
     return hashes
