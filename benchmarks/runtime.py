@@ -1,4 +1,4 @@
-"""The runtimes side by side on MobileNetV2: images a second, each beside TensorFlow's of the same run.
+"""The runtimes side by side on MobileNetV2: images per second, each beside TensorFlow's of the same run.
 
     python -m benchmarks.runtime [--seconds 0.5] [--rounds 3]
 
@@ -104,7 +104,7 @@ def cases(model: StoredModel, sparing: StoredModel) -> list[Case]:
 
 
 def measure(case: Case, seconds: float) -> float:
-    """Images a second."""
+    """Images per second."""
     images = np.random.default_rng(1).integers(0, 256, (case.batch, SIZE, SIZE, 3), dtype=np.uint8)
     done = [0] * case.callers
     begin = time.perf_counter()

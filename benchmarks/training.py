@@ -46,7 +46,7 @@ PHASES: dict[Freeze, tuple[str, float]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """Seconds of one way to train, and the share of held-out images that are right afterwards."""
+    """Seconds of one way to train, and the accuracy on held-out images afterwards."""
 
     seconds: float
     accuracy: float

@@ -36,11 +36,8 @@ class Reliability:
     @property
     def error(self) -> float:
         """Expected calibration error: the mean gap, weighted by count (Naeini et al. 2015)."""
-        total = int(self.counts.sum())
-        if not total:
-            return float("nan")
         gaps = np.abs(np.nan_to_num(self.confidence - self.accuracy))
-        return float((gaps * self.counts).sum() / total)
+        return float((gaps * self.counts).sum() / self.counts.sum())
 
 
 def losses(logits: Floats, targets: Floats | Indices, temperature: float = 1.0) -> NDArray[np.float64]:

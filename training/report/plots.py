@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from itertools import cycle
+from math import ceil
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -86,7 +87,7 @@ def confusion(matrix: NDArray[np.int64], labels: Sequence[str]) -> bytes:
         edge.set_visible(False)
     axes.set_xlabel("predicted", color=INK)
     axes.set_ylabel("true", color=INK)
-    _name_ticks(axes, plot_labels(labels), crowded=classes > _MOST_NAMES)
+    _name_ticks(axes, plot_labels(labels))
     if classes <= _MOST_NUMBERS:
         _numbers(axes, matrix, shares, small=classes > 10)
     bar = figure.colorbar(picture, ax=axes, fraction=0.04, aspect=30, pad=0.03, format=PercentFormatter(1.0))
@@ -176,10 +177,9 @@ def accuracy_lines(shares: Sequence[float], lines: Sequence[Line]) -> bytes:
     return _png(figure)
 
 
-def _name_ticks(axes: Axes, labels: PlotLabels, *, crowded: bool) -> None:
+def _name_ticks(axes: Axes, labels: PlotLabels) -> None:
     """The class names on both axes; where there are too many, only every n-th."""
-    step = max(1, -(-len(labels.names) // _MOST_NAMES)) if crowded else 1
-    places = np.arange(0, len(labels.names), step)
+    places = np.arange(0, len(labels.names), ceil(len(labels.names) / _MOST_NAMES))
     names = [labels.names[i] for i in places]
     short = max(map(len, names)) * len(names) < 40
     axes.set_xticks(places, names)

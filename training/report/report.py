@@ -5,7 +5,7 @@ The page needs no script and no network: its images are embedded, and its conten
 
 import csv
 import io
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -49,20 +49,6 @@ class Report:
     worst_images: int = 12
 
 
-@dataclass(frozen=True, kw_only=True)
-class Shown:
-    """One of the images with the highest loss, as ``data:`` URIs."""
-
-    name: str
-    true: str
-    predicted: str
-    probability: float
-    probability_of_true: float
-    image: str
-    maps: tuple[tuple[str, str], ...]
-    """(label, class activation map over the image), the predicted label first."""
-
-
 def write_report(folder: Path, report: Report) -> Path:
     """Fill ``folder`` with ``report.html``, ``plots/*.png`` and the tables as CSV; the path of the page.
 
@@ -96,7 +82,7 @@ def render(report: Report, drawn: dict[str, bytes]) -> str:
         rows=class_table(report.logits, labels_of(report.samples), labels) if held else [],
         confused=most_confused(card.metrics, labels) if held and card.metrics else [],
         cells=held and len(labels) <= _MOST_CELLS,
-        worst=_worst(report) if held else [],
+        worst=list(_worst(report)) if held else [],
         notes=report.notes,
         numbers=dict(zip(labels, drawn_labels.names, strict=True)) if drawn_labels.numbered else {},
         skipped=report.dataset.skipped[:_MOST_SKIPPED],
@@ -121,35 +107,29 @@ def _draw(report: Report) -> dict[str, bytes]:
     return drawn
 
 
-def _worst(report: Report) -> list[Shown]:
+def _worst(report: Report) -> Iterator[dict[str, Any]]:
+    """The images with the highest loss that can still be read, as the template shows them."""
     indices = worst(report.logits, labels_of(report.samples), report.card.temperature, report.worst_images)
-    predicted = softmax(report.logits[indices], report.card.temperature)
-    return [
-        shown
-        for i, row in zip(indices, predicted, strict=True)
-        if (shown := _shown(report, report.samples[i], row)) is not None
-    ]
-
-
-def _shown(report: Report, sample: Sample, predicted: NDArray[np.float64]) -> Shown | None:
-    labels, top = report.card.labels, int(predicted.argmax())
-    try:
-        image = thumbnail(sample.path.read_bytes(), _THUMBNAIL)
-    except OSError:
-        return None
-    # Of two labels, one map is the other's negative.
-    asked = (top,) if top == sample.label or len(labels) == 2 else (top, sample.label)
-    maps = [(label, report.activation(sample, label)) for label in asked] if report.activation else []
-    limit = max((overlays.full_colour(m) for _, m in maps), default=None)
-    return Shown(
-        name=normal(sample.path.name),
-        true=labels[sample.label],
-        predicted=labels[top],
-        probability=float(predicted[top]),
-        probability_of_true=float(predicted[sample.label]),
-        image=overlays.jpeg_uri(image),
-        maps=tuple((labels[i], overlays.jpeg_uri(overlays.overlay(image, m, limit))) for i, m in maps),
-    )
+    labels = report.card.labels
+    for index, probabilities in zip(indices, softmax(report.logits[indices], report.card.temperature), strict=True):
+        sample, top = report.samples[index], int(probabilities.argmax())
+        try:
+            image = thumbnail(sample.path.read_bytes(), _THUMBNAIL)
+        except OSError:
+            continue
+        # Of two labels, one map is the other's negative.
+        shown = (top,) if top == sample.label or len(labels) == 2 else (top, sample.label)
+        maps = [(label, report.activation(sample, label)) for label in shown] if report.activation else []
+        limit = max((overlays.full_colour(m) for _, m in maps), default=None)
+        yield {
+            "name": normal(sample.path.name),
+            "true": labels[sample.label],
+            "predicted": labels[top],
+            "probability": float(probabilities[top]),
+            "probability_of_true": float(probabilities[sample.label]),
+            "image": overlays.jpeg_uri(image),
+            "maps": [(labels[i], overlays.jpeg_uri(overlays.overlay(image, m, limit))) for i, m in maps],
+        }
 
 
 def _parts(dataset: Dataset) -> list[tuple[str, list[int]]]:
