@@ -1,5 +1,6 @@
 # Everything starts from Python 3.11 or newer and make; each target may be run again at any time.
-# Paths are relative on purpose, so a checkout in a folder with spaces works.
+# Paths are relative, and what pip installed is started as a module, since the first line of its programs holds a path:
+# so a checkout works in a folder of any name.
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
@@ -83,12 +84,12 @@ lint: .venv/ready-dev  ## ruff, mypy --strict, import-linter
 	@$(PY) -m ruff check .
 	@$(PY) -m ruff format --check --quiet .
 	@$(PY) -m mypy
-	@.venv/bin/lint-imports --no-cache
+	@$(PY) -c 'from importlinter.cli import lint_imports_command as lint; lint()' --no-cache
 
 # The peers have an environment of their own: their pins are not ours.
 .bench-venv/ready: benchmarks/serving/requirements.txt requirements.lock
 	@echo "Installing the peers (about two minutes)"; \
-	rm -rf .bench-venv && $$(readlink -f $(PY)) -m venv .bench-venv; \
+	rm -rf .bench-venv && "$$(readlink -f $(PY))" -m venv .bench-venv; \
 	.bench-venv/bin/python -m pip install --quiet --no-compile --prefer-binary --disable-pip-version-check --retries 8 \
 	  -c requirements.lock -r benchmarks/serving/requirements.txt; touch $@
 

@@ -74,6 +74,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
 
 
 @pytest.mark.long
+@pytest.mark.needs("bash", "curl", "make")
 def test_the_commands_run_in_order(reader: Reader) -> None:
     for command in commands():
         if command.startswith("make "):

@@ -7,17 +7,25 @@ from pathlib import Path
 
 from tests.chaos import processes
 from tests.chaos.processes import whole
-from tests.chaos.row import Row
+from tests.chaos.row import NotRun, Row
 from tests.chaos.stores import version
 from tests.chaos.traffic import Traffic
+from tests.support import programs
 from tests.support.networks import make_model
 from tests.support.servers import Live
 from tests.support.waiting import seconds_until
 
-LIBRARIES = tuple(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 DAY = 86_400
 SECONDS_OLD = 1
 """How long a server goes by what it has read of its clock."""
+
+
+def library() -> str:
+    """The path of libfaketime; ``NotRun`` without it."""
+    path = programs.find("libfaketime")
+    if path is None:
+        raise NotRun(programs.missing("libfaketime"))
+    return path
 
 
 class Clock:
@@ -34,7 +42,7 @@ class Clock:
         Read at every call it takes minutes to import what the server needs.
         """
         return {
-            "LD_PRELOAD": str(LIBRARIES[0]),
+            "LD_PRELOAD": library(),
             "FAKETIME_TIMESTAMP_FILE": str(self._file),
             "FAKETIME_CACHE_DURATION": str(SECONDS_OLD),
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",

@@ -12,7 +12,7 @@ import time
 from pathlib import Path
 
 from tests.chaos.processes import whole
-from tests.chaos.row import Row
+from tests.chaos.row import Row, not_run
 from tests.chaos.traffic import read_reply
 from tests.support import ROOT
 from tests.support.hostile import MOST_MEMORY_KB, WHOLE
@@ -74,7 +74,7 @@ def guided(runs: int) -> Row:
     """Images that atheris finds by the branches they take; says so where it is not installed."""
     name = "images found by atheris"
     if importlib.util.find_spec("atheris") is None:
-        return Row(name, 0, 0, None, True, "not run: atheris is not installed")
+        return not_run(name, "atheris not found. Install: pip install atheris")
     with tempfile.TemporaryDirectory() as folder:
         for number, data in enumerate(WHOLE):
             Path(folder, str(number)).write_bytes(data)

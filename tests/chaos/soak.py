@@ -123,8 +123,7 @@ def main() -> int:
     parser.add_argument("minutes", type=float, nargs="?", default=30.0)
     minutes = parser.parse_args().minutes
     rows = soak(minutes)
-    show(rows, f"soak, {minutes:g} minutes")
-    return 0 if all(row.held for row in rows) else 1
+    return show(rows, f"soak, {minutes:g} minutes")
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ from tests.support.images import png
 from tests.support.prometheus import load, panel_queries, query, shows
 from tests.support.waiting import wait_for
 
-pytestmark = pytest.mark.docker
+IMAGES = ("image-python", "image-prometheus")
+pytestmark = [pytest.mark.docker, pytest.mark.needs("bash", "docker", "docker-compose", *IMAGES)]
 STARTED = ("bootstrap", "service", "prometheus")
 QUICK = ("--backbone", "cnn", "--weights", "none", "--size", "32", "--epochs", "1", "--head-epochs", "1")
 

@@ -22,7 +22,7 @@ from tests.support.docker import composed, docker
 from tests.support.kubernetes import pod
 from tests.support.networks import fill_store
 
-pytestmark = pytest.mark.docker
+pytestmark = [pytest.mark.docker, pytest.mark.needs("docker", "docker-compose", "image-python")]
 PYTHON = "python:3.11-slim-bookworm"
 
 

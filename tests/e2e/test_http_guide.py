@@ -29,6 +29,7 @@ def here(text, live):
     return text.replace("label=defective", "label=cat").replace('"label": "defective"', '"label": "cat"')
 
 
+@pytest.mark.needs("bash", "curl")
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda text: text.splitlines()[0][:60])
 def test_commands_are_answered(live, folder, command):
     strict = "set -o pipefail; " + here(command, live).replace("curl ", "curl --silent --show-error --fail-with-body ")

@@ -12,6 +12,7 @@ import httpx
 
 from tests.support import ROOT
 from tests.support.images import png
+from tests.support.programs import need
 from tests.support.servers import free_port
 from tests.support.waiting import wait_for
 
@@ -24,8 +25,7 @@ def docker(*arguments: str) -> str:
 
 
 def _program() -> list[str]:
-    plugin = subprocess.run(["docker", "compose", "version"], capture_output=True).returncode == 0
-    return ["docker", "compose"] if plugin else ["docker-compose"]
+    return need("docker-compose").split(" ")
 
 
 @dataclass

@@ -159,8 +159,8 @@ def make_model(
     return _store(classifier, [], history=history, broken=broken, **fields)
 
 
-def fill_store(home: Path, name: str = "shapes") -> None:
-    """Put a small network into the store in ``home``, with what it predicted on its held-out images."""
+def fill_store(home: Path, name: str = "shapes", **changes: object) -> None:
+    """Put a small network into the store in ``home``; its card says what it predicted on its held-out images."""
     original = stored()
     labels = original.card.labels
     reference = Reference(
@@ -168,7 +168,7 @@ def fill_store(home: Path, name: str = "shapes") -> None:
         confidence_edges=(0.0, 0.5, 0.8, 1.0),
         confidence=(0.2, 0.3, 0.5),
     )
-    card = original.card.model_copy(update={"name": name, "reference": reference})
+    card = original.card.model_copy(update={"name": name, "reference": reference} | changes)
     parts = shutil.ignore_patterns("card.json", "model.yaml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(home))

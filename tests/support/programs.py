@@ -25,6 +25,8 @@ class Program:
 
     find: Callable[[], str | None]
     install: str
+    everywhere: bool = True
+    """Whether every machine can have it; else ``all`` does not ask for it."""
 
 
 def on_path(*names: str) -> Callable[[], str | None]:
@@ -33,7 +35,7 @@ def on_path(*names: str) -> Callable[[], str | None]:
     return lambda: next((found for name in names if (found := shutil.which(name, path=path))), None)
 
 
-def works(*command: str) -> Callable[[], str | None]:
+def works(*command: str, seconds: float = 60) -> Callable[[], str | None]:
     """The program, where this command of it succeeds."""
 
     def find() -> str | None:
@@ -41,7 +43,7 @@ def works(*command: str) -> Callable[[], str | None]:
         if program is None:
             return None
         try:
-            done = subprocess.run([program, *command[1:]], capture_output=True, timeout=60)
+            done = subprocess.run([program, *command[1:]], capture_output=True, timeout=seconds)
         except (OSError, subprocess.TimeoutExpired):
             return None
         return program if done.returncode == 0 else None
@@ -80,20 +82,34 @@ def kubectl_line() -> str:
     return f"curl -Lo /usr/local/bin/kubectl {site}/{machine}/kubectl && chmod +x /usr/local/bin/kubectl"
 
 
+def image(name: str) -> Callable[[], str | None]:
+    """A Docker image that is here or can be pulled."""
+
+    def find() -> str | None:
+        here = works("docker", "image", "inspect", name)() or works("docker", "pull", "--quiet", name, seconds=600)()
+        return here and name
+
+    return find
+
+
+PYTHON_IMAGE, PROMETHEUS_IMAGE = "python:3.11-slim-bookworm", "prom/prometheus:v2.53.5"
 PROGRAMS = {
     "bash": Program(on_path("bash"), "apt-get install bash"),
     "chromium": Program(chromium, f"apt-get install chromium (or {sys.executable} -m playwright install chromium)"),
     "curl": Program(on_path("curl"), "apt-get install curl"),
     "docker": Program(works("docker", "info"), "apt-get install docker.io, and start dockerd"),
     "docker-compose": Program(compose, "apt-get install docker-compose"),
-    "git": Program(on_path("git"), "apt-get install git"),
     "haproxy": Program(on_path("haproxy"), "apt-get install haproxy"),
     "kubectl": Program(works("kubectl", "kustomize", "--help"), kubectl_line()),
     "libfaketime": Program(faketime, "apt-get install faketime"),
     "make": Program(on_path("make"), "apt-get install make"),
     "prometheus": Program(on_path("prometheus"), "apt-get install prometheus"),
     "promtool": Program(on_path("promtool"), "apt-get install prometheus"),
-    "unshare": Program(works("unshare", "-rm", "true"), "apt-get install util-linux, and allow user namespaces"),
+    "unshare": Program(
+        works("unshare", "-rm", "true"), "apt-get install util-linux, and allow user namespaces", everywhere=False
+    ),
+    "image-python": Program(image(PYTHON_IMAGE), f"docker pull {PYTHON_IMAGE}", everywhere=False),
+    "image-prometheus": Program(image(PROMETHEUS_IMAGE), f"docker pull {PROMETHEUS_IMAGE}", everywhere=False),
 }
 
 
@@ -113,6 +129,6 @@ def need(name: str) -> str:
     if path := find(name):
         return path
     asked = os.environ.get("CATSEYE_TESTS_NEED", "").split(",")
-    if name in asked or "all" in asked:
+    if name in asked or ("all" in asked and PROGRAMS[name].everywhere):
         pytest.fail(missing(name), pytrace=False)
     pytest.skip(missing(name))

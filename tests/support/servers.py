@@ -62,11 +62,12 @@ def start(
     key: str = "",
     port: int = 0,
     root: Path = ROOT,
+    python: str | Path = sys.executable,
     **settings: str,
 ) -> Live:
     """A server over the store; ``settings`` are environment variables, ``key`` goes with every request.
 
-    ``root`` is the checkout that it runs in. With ``wait``, it is ready and has said which model it serves.
+    It runs in the checkout ``root``, by that ``python``. With ``wait``, it is ready and has said which model it serves.
     """
     port = port or free_port()
     folder = Path(tempfile.mkdtemp(prefix="catseye-live-"))
@@ -79,7 +80,7 @@ def start(
         "CATSEYE_DRAIN_SECONDS": "0",
         **settings,
     }
-    arguments = [sys.executable, "-m", *COMMANDS[command], "--host", "127.0.0.1", "--port", str(port)]
+    arguments = [str(python), "-m", *COMMANDS[command], "--host", "127.0.0.1", "--port", str(port)]
     log = folder / "log"
     with log.open("wb") as output:
         process = subprocess.Popen(arguments, cwd=root, env=environment, stdout=output, stderr=subprocess.STDOUT)
