@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import bentoml
 
+from service.asgi.drain import Drain
 from service.compatibility import is_configured
-from service.process.drain import Drain
 from service.settings import get_settings
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from models.errors import BadParameter, CatseyeError
 from models.network.backbones import list_backbones
 from models.store import store
 from training.config import TrainSettings
-from training.report.console import console, plain_table, print_table
+from training.console import console, plain_table, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Train classifiers and look after them.")
 
@@ -144,7 +144,7 @@ def evaluate(
 ) -> None:
     """Measure a stored classifier on labelled images it has not seen."""
     with plain_errors():
-        from training.evaluate.command import measure
+        from training.publish.evaluate import measure
 
         measure(store.get(model), data, out, allow_unreadable=allow_unreadable)
 
@@ -209,8 +209,8 @@ def distill(
     """Train a fast student on a stored classifier's predictions, and report the gain."""
     with plain_errors():
         import_tensorflow()
-        from training.distill.command import StudentSettings
-        from training.distill.command import distill as run
+        from training.distill import StudentSettings
+        from training.distill import distill as run
 
         student = StudentSettings(name=name, head_epochs=head_epochs, epochs=epochs, **settings)
         stored = run(store.get(teacher), student, data)

@@ -19,9 +19,9 @@ from models.network.freezing import Freeze, apply_freeze
 from models.network.pretrained import load_weights
 from models.store.store import StoredModel, check_name
 from training.config import TrainSettings
+from training.console import console
 from training.data.augmentation import Augmentation
 from training.data.dataset import Dataset, labels_of, load_batch, read_dataset, targets_of
-from training.distill.teacher import Teaching
 from training.features.cache import Features, compute_features, fits_on_disk, mean_and_deviation
 from training.features.cached_augmentation import Flip, View, augmented_copies, describe_augmentation, flips_of, preview
 from training.features.frozen_trunk import FrozenTrunk, base_trunk, empty_trunk, frozen_trunk
@@ -30,9 +30,9 @@ from training.fit.checkpoint import Checkpoint, Progress
 from training.fit.distributed import Workers
 from training.fit.freeze_policy import choose, kappa
 from training.fit.optimizer import LayerRates, measure_layer_rates, rates_by_depth
+from training.fit.teacher import Teaching
 from training.fit.trainer import Schedule, StandardHead, fit
 from training.publish.publish import Outcome, check_variant, publish
-from training.report.console import console
 from training.runs import held, new_run, pin_data, read_settings, unfinished_run
 
 _HEAD_BATCH = 128

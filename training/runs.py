@@ -12,7 +12,7 @@ from pathlib import Path
 from models.errors import BadParameter
 from models.files import disk_errors, write_whole
 from training.config import TrainSettings, catseye_home
-from training.report.console import console
+from training.console import console
 
 _SETTINGS, _DONE, _LOCK = "settings.json", "stored.json", "lock"
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import h5py
-import pooch  # type: ignore[import-untyped]
+import pooch
 import requests
 from rich.progress import DownloadColumn, Progress
 

@@ -17,9 +17,9 @@ from models.errors import CatseyeError, Draining, Unauthorized
 from service.asgi.access_log import BENTOML_PATHS, PROBES
 from service.asgi.body_budget import BodyBudget
 from service.asgi.deadline import HEADER, set_deadline
+from service.asgi.drain import Drain
 from service.asgi.exchange import Exchange
 from service.metrics import IN_FLIGHT
-from service.process.drain import Drain
 from service.settings import Settings
 
 _OPEN_PATHS: Final = PROBES | {"/", "/docs", "/openapi.json", "/v2/health/live", "/v2/health/ready"}

@@ -22,8 +22,8 @@ from typing import Final
 import typer
 
 from models.errors import BadParameter
+from service.asgi.drain import MESSAGE, quiet, stop_listening
 from service.compatibility import is_configured
-from service.process.drain import MESSAGE, quiet, stop_listening
 from service.process.watchdog import LOOK_SECONDS, Watchdog
 from service.settings import Settings
 

@@ -17,7 +17,7 @@ from typing import Final
 import uvicorn
 
 from models.errors import BadParameter, CatseyeError
-from service.process.drain import MESSAGE, Drain, quiet, stop_listening
+from service.asgi.drain import MESSAGE, Drain, quiet, stop_listening
 from service.settings import Settings, get_settings
 
 _HEARTBEAT_SECONDS: Final = 0.5

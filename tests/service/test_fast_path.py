@@ -8,11 +8,11 @@ import pytest
 
 import service.inference.registry as registry
 from service.application import create_web
+from service.asgi.drain import Drain
 from service.asgi.middleware import ServiceMiddleware
 from service.fast_path import FastPath
 from service.inference.pipeline import Pipeline
 from service.metrics import REFUSED
-from service.process.drain import Drain
 from service.settings import Settings
 from tests.support.images import jpeg
 from tests.support.networks import stored

@@ -21,11 +21,11 @@ from models.errors import BadData
 from models.files import write_whole
 from models.runtime.open import open_runtime
 from training.config import TrainSettings
+from training.console import console, images_bar, plain_table, print_table
 from training.data.dataset import Dataset, labels_of, load_batch, read_dataset
 from training.evaluate.metrics import as_percent, wilson_interval
 from training.pipeline import learn
 from training.publish.publish import export_outcome
-from training.report.console import console, images_bar, plain_table, print_table
 from training.report.plots import Line, accuracy_lines
 from training.runs import held, mark_done, new_run
 

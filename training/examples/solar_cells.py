@@ -24,7 +24,7 @@ from models.network.downloads import NoWheel, download_wheel
 from models.store import store
 from models.store.store import StoredModel
 from training.config import TrainSettings, catseye_home
-from training.report.console import console, print_metrics
+from training.console import console, print_metrics
 
 PACKAGE, VERSION = "elpv-dataset", "1.0.0.post1"
 WHEEL_SHA256 = "85e31c1126ee9b48e62d3a0232c58f58b2d189b0814a45c13642fa0415af4a4c"

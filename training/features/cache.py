@@ -26,10 +26,10 @@ from numpy.typing import NDArray
 from models.environment import load_openvino, no_telemetry
 from models.files import replace_whole, write_whole
 from training.config import cache_limit, catseye_home
+from training.console import console, images_bar
 from training.data.dataset import Sample, load_batch
 from training.features.cached_augmentation import View, apply_view, folder_of
 from training.features.frozen_trunk import FrozenTrunk
-from training.report.console import console, images_bar
 from training.runs import on_disk
 
 Floats = NDArray[np.float32]

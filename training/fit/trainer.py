@@ -13,12 +13,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.network.classifier import LOGITS, Classifier
+from training.console import images_bar
 from training.features.frozen_trunk import FrozenTrunk
 from training.features.keras_dataset import Batches
 from training.fit.checkpoint import Arrays, Checkpoint, Progress
 from training.fit.distributed import Loop, Workers
 from training.fit.optimizer import LayerRates, optimizer
-from training.report.console import images_bar
 
 Floats = NDArray[np.float32]
 _SMALLEST_DEVIATION = 1e-3

@@ -19,12 +19,12 @@ from models.store import store
 from models.store.history import HISTORY_FILE, History, Phase
 from models.store.store import KERAS_FILE, StoredModel
 from training.config import DEFAULT_INT8_DROP, Int8
+from training.console import console, print_metrics
 from training.data.dataset import Dataset, labels_of
 from training.evaluate.calibration import fit_temperature
 from training.evaluate.metrics import evaluate, reference
 from training.fit.checkpoint import Progress
 from training.publish.choose_precision import Predictions, choose
-from training.report.console import console, print_metrics
 from training.report.overlays import activation_maps
 from training.report.report import PLOTS_FOLDER, REPORT_FILE, Report, write_report
 from training.runs import mark_done, on_disk

@@ -3,8 +3,8 @@ import asyncio
 import orjson
 import pytest
 
+from service.asgi.drain import Drain
 from service.asgi.middleware import ServiceMiddleware
-from service.process.drain import Drain
 from service.settings import Settings
 
 

@@ -4,9 +4,9 @@ import pytest
 from starlette.testclient import TestClient
 
 from service.application import create_web
+from service.asgi.drain import Drain
 from service.asgi.middleware import ServiceMiddleware
 from service.inference.pipeline import Pipeline
-from service.process.drain import Drain
 from service.settings import Settings
 from tests.support.networks import stored
 

@@ -6,11 +6,11 @@ from PIL import Image
 
 from models.errors import Overloaded
 from service.application import create_web
+from service.asgi.drain import Drain
 from service.asgi.middleware import ServiceMiddleware
 from service.fast_path import FastPath
 from service.inference.pipeline import Pipeline
 from service.metrics import REGISTRY
-from service.process.drain import Drain
 from service.settings import Settings
 from tests.support.images import jpeg
 

@@ -5,7 +5,7 @@ from models.card import WeightsProvenance
 from models.errors import BadData
 from models.network.classifier import build_classifier
 from tests.support.shapes import CIRCLE, SQUARE, TRIANGLE, shapes_folder
-from training.evaluate.command import measure
+from training.publish.evaluate import measure
 from training.publish.publish import exported, store_exported
 
 

@@ -7,8 +7,8 @@ from models.store import store
 from tests.support.shapes import CIRCLE, SQUARE, TRIANGLE, draw, shapes_folder
 from training.config import TrainSettings, catseye_home
 from training.data.dataset import load_batch, read_dataset
-from training.distill.command import StudentSettings, data_of, distill, gain_of, same_images, student_settings
-from training.distill.teacher import teacher_logits
+from training.distill import StudentSettings, data_of, distill, gain_of, same_images, student_settings
+from training.fit.teacher import teacher_logits
 from training.pipeline import train
 
 pytestmark = pytest.mark.long

@@ -4,7 +4,7 @@ import pytest
 
 from models.card import Card, Head, WeightsProvenance
 from models.errors import BadParameter
-from training.distill.teacher import TeacherLoss, Teaching, check_labels
+from training.fit.teacher import TeacherLoss, Teaching, check_labels
 
 
 def softmax(logits):

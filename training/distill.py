@@ -17,13 +17,13 @@ from models.errors import BadData, BadParameter
 from models.runtime.open import open_runtime
 from models.store.store import StoredModel, check_name
 from training.config import TrainSettings, catseye_home
+from training.console import console, plain_table, print_table
 from training.data.dataset import Dataset, Fractions, labels_of, read_dataset
 from training.evaluate.calibration import fit_temperature
 from training.evaluate.metrics import accuracy_text, as_percent, evaluate
 from training.pipeline import learn
 from training.publish.choose_precision import Predictions
 from training.publish.publish import export_and_measure, store_measured
-from training.report.console import console, plain_table, print_table
 from training.runs import held, mark_done, new_run, read_settings
 
 _STUDENTS_OWN = frozenset({"name", "backbone", "weights", "freeze", "size", "seed", "variant_of", "teacher"})

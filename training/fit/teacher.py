@@ -21,11 +21,11 @@ from models.runtime.open import open_runtime
 from models.store import store
 from models.store.store import StoredModel
 from training.config import TrainSettings, catseye_home
+from training.console import images_bar
 from training.data.dataset import Dataset, Sample
 from training.evaluate.metrics import logits_of
 from training.features.cache import FeatureStore
 from training.features.cached_augmentation import FLIPS, Flip, flipped
-from training.report.console import images_bar
 
 
 @dataclass(frozen=True)

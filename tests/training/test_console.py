@@ -2,7 +2,7 @@ import pytest
 from rich.progress import Progress
 
 from models.card import Metrics
-from training.report.console import (
+from training.console import (
     RateColumn,
     confusion_table,
     console,

@@ -7,10 +7,10 @@ from pathlib import Path
 from models.errors import BadData
 from models.runtime.open import open_runtime
 from models.store.store import StoredModel
+from training.console import console
 from training.data.dataset import Dataset, Fractions, labels_of, read_dataset
 from training.evaluate.metrics import evaluate, logits_of
 from training.publish.publish import report_on
-from training.report.console import console
 from training.report.report import Report
 
 

@@ -3,7 +3,7 @@ import subprocess
 import sys
 import time
 
-from service.process.drain import Drain, quiet, stop_listening
+from service.asgi.drain import Drain, quiet, stop_listening
 
 
 def test_unready_first_and_closed_later():
