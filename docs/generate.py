@@ -282,11 +282,10 @@ def _default(value: object) -> str:
 
 
 def _bounds(metadata: list[Any]) -> str:
-    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-    found = [
-        f"{text} {getattr(part, name):,}" for part in metadata for name, text in words.items() if hasattr(part, name)
-    ]
-    return ", ".join(found)
+    found = {name: getattr(part, name) for part in metadata for name in ("ge", "gt", "le") if hasattr(part, name)}
+    least = f"{found['ge']:,}" if "ge" in found else f"above {found['gt']:,}" if "gt" in found else ""
+    most = f"{found['le']:,}" if "le" in found else ""
+    return f"{least} to {most}" if least and most else f"{least} or more" if "ge" in found else least
 
 
 def _command(path: str, command: Any) -> str:
