@@ -8,7 +8,7 @@ import ast
 import importlib
 import inspect
 import types
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
 import yaml
+from prometheus_client import Metric
 from prometheus_client.metrics import MetricWrapperBase
 from pydantic import BaseModel
 
@@ -159,7 +160,7 @@ def metrics_page() -> str:
     """Every metric of the service, and every alert."""
     rows = []
     for metric in _metrics():
-        family = metric.describe()[0]
+        family = _family(metric)
         name = family.name + ("_total" if family.type == "counter" else "")
         labels = ", ".join(f"`{label}`" for label in metric._labelnames)
         rows.append((f"`{name}`", family.type, labels, _line(family.documentation)))
@@ -231,9 +232,7 @@ def write_all() -> None:
 def undocumented() -> list[str]:
     """What a user may set or meet that has no description."""
     missing = [f"setting {name}" for name, field in Settings.model_fields.items() if not field.description]
-    missing += [
-        f"metric {metric.describe()[0].name}" for metric in _metrics() if not metric.describe()[0].documentation
-    ]
+    missing += [f"metric {_family(metric).name}" for metric in _metrics() if not _family(metric).documentation]
     missing += [f"error {kind.code}" for kind in _subclasses(CatseyeError) if kind.code not in REMEDIES]
     missing += [f"card field {line}" for kind in _card_classes(models.card.Card) for line in _without_text(kind)]
     for path, command in _commands():
@@ -259,7 +258,7 @@ def _page(title: str, *parts: str) -> str:
     return GENERATED + "\n".join(f"\n{part}" for part in (f"# {title}", *parts)) + "\n"
 
 
-def _table(headings: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+def _table(headings: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> str:
     lines = [" | ".join(headings), " | ".join("---" for _ in headings)]
     lines += [" | ".join(cell.replace("|", "\\|") for cell in row) for row in rows]
     return "\n".join(f"| {line} |" for line in lines)
@@ -282,11 +281,10 @@ def _default(value: object) -> str:
 
 
 def _bounds(metadata: list[Any]) -> str:
-    words = {"ge": "at least", "gt": "more than", "le": "at most", "lt": "less than"}
-    found = [
-        f"{text} {getattr(part, name):,}" for part in metadata for name, text in words.items() if hasattr(part, name)
-    ]
-    return ", ".join(found)
+    found = {name: getattr(part, name) for part in metadata for name in ("ge", "gt", "le") if hasattr(part, name)}
+    least = f"{found['ge']:,}" if "ge" in found else f"above {found['gt']:,}" if "gt" in found else ""
+    most = f"{found['le']:,}" if "le" in found else ""
+    return f"{least} to {most}" if least and most else f"{least} or more" if "ge" in found else least
 
 
 def _command(path: str, command: Any) -> str:
@@ -332,6 +330,10 @@ def _option_default(option: Any) -> str:
 
 def _metrics() -> list[MetricWrapperBase]:
     return [value for value in vars(service.metrics).values() if isinstance(value, MetricWrapperBase)]
+
+
+def _family(metric: MetricWrapperBase) -> Metric:
+    return next(iter(metric.describe()))
 
 
 def _alert(rule: dict[str, Any]) -> str:
