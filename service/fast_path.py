@@ -1,6 +1,6 @@
 """``POST /v1/classify`` without FastAPI's routing, whose time the networks can use.
 
-The route is FastAPI's all the same, for its documentation and for pages of other origins (docs/decisions/0029).
+The route is FastAPI's all the same, for its documentation and for pages of other origins (docs/decisions/0015).
 """
 
 from collections.abc import Callable

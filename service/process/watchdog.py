@@ -1,4 +1,4 @@
-"""Tells a worker that hangs from one that is busy (docs/decisions/0025).
+"""Tells a worker that hangs from one that is busy (docs/decisions/0004).
 
 Silence is counted in looks of the supervisor, not in seconds of any clock: where the whole machine slept, or all
 processes were stopped, every process goes on together. A look counts only as far as the worker was not waiting for a

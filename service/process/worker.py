@@ -33,7 +33,7 @@ class Server(uvicorn.Server):
     def __init__(
         self, config: uvicorn.Config, listener: socket.socket, channel: socket.socket, drain: Drain, *, freeze: bool
     ) -> None:
-        """``freeze`` keeps what is loaded at the start out of every search for garbage (docs/decisions/0029)."""
+        """``freeze`` keeps what is loaded at the start out of every search for garbage (docs/decisions/0015)."""
         super().__init__(config)
         self._listener, self._channel, self._drain, self._freeze = listener, channel, drain, freeze
         channel.setblocking(False)
