@@ -221,7 +221,6 @@ def upload(live, head, body):
         for start in range(0, len(body), 500_000):
             link.sendall(body[start : start + 500_000])
             time.sleep(0.1)
-        link.shutdown(socket.SHUT_WR)
         reply = b""
         while more := link.recv(65_536):
             reply += more
