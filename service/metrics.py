@@ -1,7 +1,6 @@
-"""What the service counts, for Prometheus; safe over several workers.
+"""Prometheus metrics, summed over all workers, which share them through files in ``PROMETHEUS_MULTIPROC_DIR``.
 
-No label takes a value from a request as it came: routes are templates, models are the served ones,
-labels are a card's. BentoML's workers share these through ``PROMETHEUS_MULTIPROC_DIR``.
+No label takes a value from a request as it came: routes are templates, models are the served ones, labels are a card's.
 """
 
 import os
@@ -27,7 +26,7 @@ from service.compatibility import make_metric_files_long
 
 __all__ = ["CONTENT_TYPE_LATEST"]
 
-make_metric_files_long()
+make_metric_files_long()  # before there is a metric
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)

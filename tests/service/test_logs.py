@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from service.logs import Gathered
+from service.logs import BufferedHandler
 
 
 def test_our_lines_are_written_whatever_bentoml_has_set_up():
@@ -30,7 +30,7 @@ logging.getLogger("catseye.access").info("again")
     assert done.stdout.split() == ["once", "again"]
 
 
-def test_odd_bytes_of_a_form_are_no_news():
+def test_odd_bytes_of_a_form_are_not_logged():
     from service.logs import write_log_lines
 
     before = logging.getLogger("catseye").propagate
@@ -63,7 +63,7 @@ class Slow(io.StringIO):
 def lines():
     stream = Slow()
     logger = logging.Logger("lines", logging.INFO)
-    logger.addHandler(Gathered(stream))
+    logger.addHandler(BufferedHandler(stream))
     yield logger, stream
     stream.free.set()
 
@@ -81,16 +81,16 @@ def test_lines_are_written_together_and_in_order(lines):
     assert stream.writes <= 3
 
 
-def test_a_warning_takes_along_what_waits_and_is_there_at_once(lines):
+def test_a_warning_is_written_at_once_with_the_lines_before_it(lines):
     logger, stream = lines
     logger.info("before")
     logger.warning("now")
     assert stream.getvalue().split() == ["before", "now"]
 
 
-def test_who_logs_waits_where_nobody_reads_and_loses_nothing(lines, monkeypatch):
+def test_logging_blocks_and_loses_nothing_where_the_stream_is_not_read(lines, monkeypatch):
     logger, stream = lines
-    monkeypatch.setattr("service.logs._MOST", 10)
+    monkeypatch.setattr("service.logs._MAX_LINES", 10)
     stream.free.clear()
     writer = threading.Thread(target=lambda: [logger.info("%d", number) for number in range(100)])
     writer.start()
@@ -102,10 +102,10 @@ def test_who_logs_waits_where_nobody_reads_and_loses_nothing(lines, monkeypatch)
     assert stream.getvalue().split() == [str(number) for number in range(100)]
 
 
-def test_a_stream_that_is_gone_ends_nothing():
+def test_a_closed_stream_raises_nothing():
     stream = Slow()
     logger = logging.Logger("gone", logging.INFO)
-    logger.addHandler(Gathered(stream))
+    logger.addHandler(BufferedHandler(stream))
     stream.close()
     logger.info("lost")
     logger.warning("lost too, and no error of whoever warns")
@@ -133,10 +133,10 @@ def test_lines_of_several_workers_stay_whole_in_one_pipe():
     """Longer writes than a pipe takes at once would be cut, and another worker's lines put between."""
     code = """
 import logging, sys
-from service.logs import Gathered
-logger = logging.getLogger("crowd")
+from service.logs import BufferedHandler
+logger = logging.getLogger("workers")
 logger.setLevel(logging.INFO)
-logger.addHandler(Gathered(sys.stdout))
+logger.addHandler(BufferedHandler(sys.stdout))
 for number in range(20_000):
     logger.info("%s", sys.argv[1] * 300)
 """

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import socket
+import ssl
 import subprocess
 import sys
 import threading
@@ -25,6 +26,25 @@ from tests.support.networks import make_model
 
 ROOT = Path(__file__).parents[3]
 PHOTOGRAPH = jpeg(80, 80, seed=1)
+CERTIFICATE = """\
+-----BEGIN PRIVATE KEY-----
+MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgxVQuLsjC0xZvA8n6
+XHi1WyBiqdH1kYwv/KClufsVhzShRANCAAQrmApDervVUVDZ1F83YYLIfdVTD01z
+rdL275rLx+ZTdKREY9wcaXPFUVNVo8eXXaoNlzPGkmVKsHNn2OrrpUb+
+-----END PRIVATE KEY-----
+-----BEGIN CERTIFICATE-----
+MIIBkTCCATagAwIBAgIUPEGExkWmNyQv2bpxdDLMUwi+yYwwCgYIKoZIzj0EAwIw
+FDESMBAGA1UEAwwJbG9jYWxob3N0MCAXDTI2MTEyOTE3MzMzOFoYDzIxMjYxMTA1
+MTczMzM4WjAUMRIwEAYDVQQDDAlsb2NhbGhvc3QwWTATBgcqhkjOPQIBBggqhkjO
+PQMBBwNCAAQrmApDervVUVDZ1F83YYLIfdVTD01zrdL275rLx+ZTdKREY9wcaXPF
+UVNVo8eXXaoNlzPGkmVKsHNn2OrrpUb+o2QwYjAdBgNVHQ4EFgQUhq3qo5cWPWUV
+jK1BX1xTvoumMe0wHwYDVR0jBBgwFoAUhq3qo5cWPWUVjK1BX1xTvoumMe0wDwYD
+VR0TAQH/BAUwAwEB/zAPBgNVHREECDAGhwR/AAABMAoGCCqGSM49BAMCA0kAMEYC
+IQChOfdoDUJORjqjNSgzfSx0yqx8Kua5/1tUaZJ4AUqu5wIhAKIL8UfewhnuHiDs
+5fX3UqasycJv34lfjgfGEBEJA4No
+-----END CERTIFICATE-----
+"""
+"""A key and its own certificate for 127.0.0.1, for tests only."""
 
 
 @pytest.fixture(scope="module")
@@ -201,7 +221,6 @@ def upload(live, head, body):
         for start in range(0, len(body), 500_000):
             link.sendall(body[start : start + 500_000])
             time.sleep(0.1)
-        link.shutdown(socket.SHUT_WR)
         reply = b""
         while more := link.recv(65_536):
             reply += more
@@ -313,3 +332,33 @@ def test_an_environment_that_cannot_be_read_ends_the_start_in_a_sentence(store, 
     sentences = [line for line in done.stderr.splitlines() if line.startswith("catseye: ")]
     assert len(sentences) == 1
     assert said in sentences[0]
+
+
+def test_tls_of_bentoml_s_configuration_is_served(store, tmp_path):
+    """A relative path is meant from the folder where the command is given."""
+    (tmp_path / "both.pem").write_text(CERTIFICATE)
+    keys = ("enabled=true", "certfile=both.pem", "keyfile=both.pem", "ciphers=DEFAULT")
+    environment = {
+        **os.environ,
+        "PYTHONPATH": str(ROOT),
+        "BENTOML_HOME": str(store),
+        "BENTOML_CONFIG_OPTIONS": " ".join(f"services.catseye.ssl.{key}" for key in keys),
+        "CATSEYE_TUNE_SECONDS": "0",
+        "CATSEYE_DRAIN_SECONDS": "0",
+    }
+    port = servers.free_port()
+    words = [sys.executable, "-m", "catseye", "serve", "--host", "127.0.0.1", "--port", str(port)]
+    with subprocess.Popen(words, cwd=tmp_path, env=environment) as process:
+        context = ssl.create_default_context(cafile=str(tmp_path / "both.pem"))
+        with httpx.Client(base_url=f"https://127.0.0.1:{port}", timeout=60, verify=context) as client:
+
+            def ready():
+                assert process.poll() is None
+                with suppress(httpx.HTTPError):
+                    return client.get("/readyz").status_code == 200
+                return False
+
+            until(ready, "ready")
+            assert client.post("/v1/classify", content=PHOTOGRAPH).status_code == 200
+        process.terminate()
+        assert process.wait(60) == 0
