@@ -67,6 +67,8 @@ class Reader:
         if self.live is not None:
             port = self.live.address.rpartition(":")[2]
             command = re.sub(r"\b3000\b", port, command)
+        if command == "catseye import mine.bentomodel":
+            command = f"BENTOML_HOME='{self.folder / 'production'}' {command}"  # the store of the other machine
         command = command.replace("curl ", "curl --fail-with-body -sS --retry 5 --retry-all-errors ")
         done = subprocess.run(
             ["bash", "-o", "pipefail", "-ec", command],
