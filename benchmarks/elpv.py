@@ -11,7 +11,7 @@ tuned      the whole network trained too: fine-tuning
 tta        test-time augmentation: the tuned network's mean logits of a test cell's four flips (four times the work)
 distilled  a network trained as the tuned one is, on the labels and on the tuned network's averaged logits
 
-All 1,968 other cells train; where the rate and the number of epochs come from is in docs/results.md.
+All 1,968 other cells train; where the rate and the number of epochs come from is in docs/lab/solar-cells.md.
 
 How unsure cells are scored changes every figure, so there are three scorings. ``unweighted``: each test cell
 counts once, defective if it may be. ``weighted``: the same with the weights of training. ``majority``: a cell is

@@ -67,7 +67,7 @@ def quantize(
             nncf.Dataset(batches),
             preset=nncf.QuantizationPreset(preset),
             subset_size=len(batches),
-            # Layer by layer, on the quantised output of the layers below: slower and more accurate (decision 0020).
+            # Layer by layer, on the quantised output of the layers below: slower and more accurate (decision 0009).
             fast_bias_correction=False,
             ignored_scope=nncf.IgnoredScope(
                 names=[*head_operations(model), *_convolutions(model)[:spared]], validate=False

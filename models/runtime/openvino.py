@@ -23,7 +23,7 @@ openvino = load_openvino()
 logger = logging.getLogger(__name__)
 
 SMALL_BYTES = 64_000_000
-"""Weights up to which a network is compiled separately for single images and for runs alone (decision 0026)."""
+"""Weights up to which a network is compiled separately for single images and for runs alone (decision 0013)."""
 
 LOGITS, EMBEDDING = FAST_OUTPUTS
 

@@ -41,7 +41,7 @@ SETTINGS = TrainSettings(
     name=NAME,
     backbone="mobilenet_v2",
     weights="auto",
-    # Fine-tuning gains some points (docs/results.md), but takes seven minutes.
+    # Fine-tuning gains some points (docs/lab/solar-cells.md), but takes seven minutes.
     freeze="head",
     mirror="all",
     l2=0.01,
