@@ -3,13 +3,11 @@
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
 
 from fastapi import FastAPI
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
 
 from service.asgi.problem import add_handlers
 from service.routes import classify, embed, explain, feature_maps, metrics, models
@@ -22,18 +20,6 @@ from service.settings import Settings
 PAGE = Path(__file__).parent / "page"
 REFERENCE = "fastapi_offline"
 """Distribution that carries Swagger UI, so that ``/docs`` works without the web."""
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "font-src 'self'; media-src 'self' blob:; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
-)
-
-PAGE_HEADERS: Final = (
-    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-)
-"""On every reply: nothing from elsewhere, no inline script, no framing, no sniffing."""
 
 
 def create_web(settings: Settings) -> FastAPI:
@@ -55,7 +41,6 @@ def create_web(settings: Settings) -> FastAPI:
     app.add_api_route("/", _index, include_in_schema=False)
     app.mount("/docs/assets", StaticFiles(packages=[(REFERENCE, "static")]), name="reference")
     app.add_api_route("/docs", _reference, include_in_schema=False)
-    app.add_middleware(_PageHeaders)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -83,22 +68,3 @@ async def _index() -> FileResponse:
 
 async def _reference() -> FileResponse:
     return FileResponse(PAGE / "docs.html")
-
-
-class _PageHeaders:
-    """Puts ``PAGE_HEADERS`` on every reply."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def with_headers(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *PAGE_HEADERS]
-            await send(message)
-
-        await self._app(scope, receive, with_headers)

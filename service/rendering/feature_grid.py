@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from models.card import Tap
 from models.errors import BadParameter
 from service.rendering.colormap import colour, legend
-from service.rendering.text import BACKGROUND, FAINT, GAP, MARGIN, TEXT, fit, font, number, png
+from service.rendering.text import BACKGROUND, FAINT, GAP, MARGIN, TEXT, fit, font, png
 
 MAX_TILES: Final = 1024
 """Most channels on one picture."""
@@ -202,5 +202,5 @@ def _range(lowest: float, largest: float, span: float) -> str:
     if largest == 0:
         return "silent"
     if span < _FLAT * largest:
-        return f"flat {number(largest)}"
-    return number(largest) if lowest < 0.005 * largest else f"{lowest:.2g} - {largest:.2g}"
+        return f"flat {largest:.3g}"
+    return f"{largest:.3g}" if lowest < 0.005 * largest else f"{lowest:.2g} - {largest:.2g}"

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter
 from models.card import Tap
 from models.errors import BadParameter
 from models.image.decode import Limits, inspect, thumbnail
-from service.asgi.deadline import deadline_of
+from service.asgi.context import deadline_of
 from service.rendering.feature_grid import Layer, feature_grids
 from service.routes.dependencies import limits_of, pipeline_of, pixels_of
 from service.routes.lab.convolution import convolve, output_shape, pad_widths, pool, steps

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from models.arrays import Floats, Pixels, softmax
 from models.errors import BadImage, BadParameter, UnknownModel, UnsupportedMedia
-from service.asgi.deadline import deadline_of
+from service.asgi.context import deadline_of
 from service.asgi.problem import PROTOCOL_PATH
 from service.inference.pipeline import Pipeline
 from service.inference.served_model import ServedModel
