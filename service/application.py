@@ -3,14 +3,18 @@
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
+from typing import Final
 
-from fastapi import FastAPI
+import anyio
+import anyio.to_thread
+from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse
 
 from service.asgi.problem import add_handlers
-from service.routes import classify, embed, explain, feature_maps, metrics, models
+from service.metrics import CONTENT_TYPE_LATEST, exposition
+from service.routes import classify, embed, explain, feature_maps, models
 from service.routes.lab import routes as lab
 from service.routes.openapi import extend_document
 from service.routes.schemas import PROBLEMS
@@ -18,6 +22,8 @@ from service.routes.v2 import routes as v2
 from service.settings import Settings
 
 PAGE = Path(__file__).parent / "page"
+_ONE_SCRAPE: Final = anyio.CapacityLimiter(1)
+"""Of its own, so that a scrape does not wait for other work in threads."""
 REFERENCE = "fastapi_offline"
 """Distribution that carries Swagger UI, so that ``/docs`` works without the web."""
 
@@ -34,8 +40,9 @@ def create_web(settings: Settings) -> FastAPI:
     )
     app.state.limits = settings.limits
     add_handlers(app)
-    for routes in (classify, feature_maps, models, metrics, explain, embed, lab, v2):
+    for routes in (classify, feature_maps, models, explain, embed, lab, v2):
         app.include_router(routes.router)
+    app.add_api_route("/metrics", _metrics, include_in_schema=False)
     app.add_api_route("/page/links.json", _links(settings), include_in_schema=False)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     app.add_api_route("/", _index, include_in_schema=False)
@@ -60,6 +67,11 @@ def _links(settings: Settings) -> Callable[[], Awaitable[dict[str, str]]]:
         return {"grafana": settings.grafana_url} if settings.grafana_url else {}
 
     return links
+
+
+async def _metrics() -> Response:
+    text = await anyio.to_thread.run_sync(exposition, limiter=_ONE_SCRAPE)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
 
 
 async def _index() -> FileResponse:
