@@ -22,7 +22,6 @@ from models.errors import BadParameter
 from models.image.decode import thumbnail
 from models.runtime.cam import class_activation
 from service.asgi.context import deadline_of, request_id_of
-from service.inference.pipeline import Answer
 from service.rendering.overlay import activation_overlay
 from service.routes.dependencies import (
     IMAGE_BODY,
@@ -82,7 +81,11 @@ async def post_explain(
     index = int(answer.outputs["logits"].argmax()) if chosen is None else chosen
 
     def write() -> bytes:
-        described = _described(served.card, answer, index)
+        described = {
+            "label": served.card.labels[index],
+            "probability": float(answer.probabilities[index]),
+            "logit": float(answer.outputs["logits"][index]),
+        }
         if format == "json":
             found = (
                 answer_head(served, request_id_of(request))
@@ -151,11 +154,3 @@ def _over_others(values: Floats, index: int) -> NDArray[np.float64]:
     column: NDArray[np.float64] = values[:, index].astype(np.float64)
     others: NDArray[np.float64] = (values.sum(axis=1, dtype=np.float64) - column) / (values.shape[1] - 1)
     return column - others
-
-
-def _described(card: Card, answer: Answer, index: int) -> dict[str, Any]:
-    return {
-        "label": card.labels[index],
-        "probability": float(answer.probabilities[index]),
-        "logit": float(answer.outputs["logits"][index]),
-    }
