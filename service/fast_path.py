@@ -11,7 +11,6 @@ from fastapi import FastAPI
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
 
-from service.application import PAGE_HEADERS
 from service.asgi.problem import answer_error
 from service.routes.classify import post_classify
 
@@ -40,5 +39,4 @@ class FastPath:
             response = await post_classify(request)
         except Exception as error:
             response = await answer_error(request, error)
-        response.raw_headers.extend(PAGE_HEADERS)
         await response(scope, receive, send)

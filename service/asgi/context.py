@@ -3,8 +3,10 @@
 It is kept in the ASGI scope's ``state``, so that a route finds it wherever it runs, and no other request does.
 """
 
+import math
 import re
 import secrets
+import time
 from collections.abc import Mapping
 from typing import Final, TypedDict, cast
 
@@ -12,6 +14,9 @@ from opentelemetry import trace
 from starlette.requests import Request
 from starlette.types import Scope
 
+from models.errors import BadParameter
+
+TIMEOUT_HEADER: Final = "x-timeout-ms"
 _REQUEST_ID: Final = re.compile(r"[A-Za-z0-9._:-]{1,128}")
 _TRACEPARENT: Final = re.compile(r"[0-9a-f]{2}-(?!0{32})[0-9a-f]{32}-[0-9a-f]{16}-[0-9a-f]{2}(?:-[\x20-\x7e]*)?")
 _random: list[bytes] = []
@@ -48,6 +53,31 @@ def state_of(request: Request) -> RequestState:
 def request_id_of(request: Request) -> str:
     """The request's id; empty where no middleware gave it one."""
     return state_of(request).get("request_id", "")
+
+
+def set_deadline(state: RequestState, limit: float, header: str | None = None) -> float:
+    """Set a request's deadline and give it (``time.monotonic``).
+
+    ``limit`` is in seconds; ``header`` is the client's own limit in milliseconds, which can only shorten it.
+    Raises ``BadParameter`` for a header that is no such number.
+    """
+    if header is not None:
+        try:
+            milliseconds = float(header)
+        except ValueError:
+            milliseconds = math.nan
+        if not 0 < milliseconds < math.inf:
+            raise BadParameter(
+                f"The header {TIMEOUT_HEADER} is {header[:40]!r}. Give a number of milliseconds above 0."
+            )
+        limit = min(limit, milliseconds / 1e3)
+    deadline = state["deadline"] = time.monotonic() + limit
+    return deadline
+
+
+def deadline_of(request: Request) -> float:
+    """A request's deadline (``time.monotonic``)."""
+    return state_of(request)["deadline"]
 
 
 def _new_id() -> str:

@@ -16,7 +16,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from models.errors import CatseyeError, Draining, Unauthorized
 from service.asgi.access_log import BENTOML_PATHS, PROBES
 from service.asgi.body_budget import BodyBudget
-from service.asgi.deadline import HEADER, set_deadline
+from service.asgi.context import TIMEOUT_HEADER, set_deadline
 from service.asgi.drain import Drain
 from service.asgi.exchange import Exchange
 from service.metrics import IN_FLIGHT
@@ -71,7 +71,7 @@ class ServiceMiddleware:
     async def _run(self, exchange: Exchange) -> CatseyeError | None:
         """Run the application until the deadline; gives the error to answer with where it did not answer itself."""
         try:
-            deadline = set_deadline(exchange.state, self._timeout, exchange.headers.get(HEADER))
+            deadline = set_deadline(exchange.state, self._timeout, exchange.headers.get(TIMEOUT_HEADER))
             async with asyncio.timeout(deadline - time.monotonic() + _GRACE_SECONDS) as limit:
                 exchange.admit(limit, deadline)
                 app = self._app if exchange.scope["path"] in BENTOML_PATHS else self._routes

@@ -17,7 +17,7 @@ from PIL import Image, ImageDraw
 from models.card import Tap
 from models.errors import BadParameter
 from service.rendering.colormap import colour, legend
-from service.rendering.text import BACKGROUND, FAINT, GAP, MARGIN, TEXT, fit, font, number, png
+from service.rendering.text import BACKGROUND, FAINT, GAP, MARGIN, TEXT, fit, font, png
 
 MAX_TILES: Final = 1024
 """Most channels on one picture."""
@@ -56,7 +56,7 @@ class Layer:
     """(height, width, channels) of the whole layer."""
     tap: Tap
     channels: Sequence[int] | None = None
-    """In the order of drawing; default the strongest ones."""
+    """In the order of drawing, at least one; default the strongest ones."""
 
 
 def feature_grids(layers: Sequence[Layer], *, image: NDArray[np.uint8] | None = None) -> bytes:
@@ -70,7 +70,7 @@ def feature_grids(layers: Sequence[Layer], *, image: NDArray[np.uint8] | None = 
     Raises
     ------
     BadParameter
-        A channel that the layer does not have, none at all, or more than ``MAX_TILES``.
+        More than ``MAX_TILES`` channels.
     """
     if sum(len(layer.channels or ()) for layer in layers) > MAX_TILES:
         raise BadParameter(f"More than {MAX_TILES} channels do not fit on one picture. Choose fewer with `channels`.")
@@ -87,7 +87,6 @@ def _grid(layer: Layer, image: NDArray[np.uint8] | None) -> Image.Image:
     maps, channels = layer.maps, layer.channels
     if channels is None:
         channels = strongest_channels(maps, DEFAULT_TILES - (image is not None))
-    _check_channels(channels, maps.shape[2])
     drawn = np.nan_to_num(maps[:, :, list(channels)].astype(np.float64))
     tiles, lows = coloured(drawn)
     peaks, spans = np.abs(drawn).max(axis=(0, 1)), np.ptp(drawn, axis=(0, 1))
@@ -101,14 +100,6 @@ def _grid(layer: Layer, image: NDArray[np.uint8] | None) -> Image.Image:
     which = _which(len(channels), maps.shape[2], strongest_first=layer.channels is None)
     _grid_title(sheet, draw, layer.tap, maps.shape, which, signed=bool(drawn.min() < 0))
     return sheet
-
-
-def _check_channels(channels: Sequence[int], available: int) -> None:
-    if not channels:
-        raise BadParameter("No channel was chosen. Name at least one channel, or leave `channels` out.")
-    wrong = [channel for channel in channels if not 0 <= channel < available]
-    if wrong:
-        raise BadParameter(f"The layer has no channel {wrong[0]}. Choose channels from 0 to {available - 1}.")
 
 
 def _limits(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -202,5 +193,5 @@ def _range(lowest: float, largest: float, span: float) -> str:
     if largest == 0:
         return "silent"
     if span < _FLAT * largest:
-        return f"flat {number(largest)}"
-    return number(largest) if lowest < 0.005 * largest else f"{lowest:.2g} - {largest:.2g}"
+        return f"flat {largest:.3g}"
+    return f"{largest:.3g}" if lowest < 0.005 * largest else f"{lowest:.2g} - {largest:.2g}"

@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from service.rendering.colormap import colour, legend
-from service.rendering.text import BACKGROUND, FAINT, GAP, MARGIN, TEXT, fit, font, number, png
+from service.rendering.text import BACKGROUND, FAINT, GAP, MARGIN, TEXT, fit, font, png
 
 _PERCENTILE = 99.5
 """Of the magnitudes: what gets the brightest color."""
@@ -68,6 +68,6 @@ def _draw_legend(
     sheet.paste(Image.fromarray(legend(width, 12, signed)), (x, y))
     ticks = [(0, -limit, "ls"), (width // 2, 0.0, "ms"), (width, limit, "rs")]
     for offset, value, anchor in ticks if signed else [(0, 0.0, "ls"), (width, limit, "rs")]:
-        draw.text((x + offset, y + 26), number(value), font=font(11), fill=FAINT, anchor=anchor)
+        draw.text((x + offset, y + 26), f"{value:.3g}", font=font(11), fill=FAINT, anchor=anchor)
     text = "for the label" if not signed else "against / for"
     draw.text((x + width + 12, y + 6), text, font=font(12), fill=FAINT, anchor="lm")

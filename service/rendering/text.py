@@ -1,4 +1,4 @@
-"""Text on pictures: Pillow's built-in font, colors, numbers as labels, and the PNG file."""
+"""Text on pictures: Pillow's built-in font, colors, and the PNG file."""
 
 import io
 import unicodedata
@@ -35,11 +35,6 @@ def fit(text: str, size: int, width: int) -> str:
     while text and font(size).getlength(text + "...") > width:
         text = text[:-1]
     return text + "..."
-
-
-def number(value: float) -> str:
-    """A value with three significant digits."""
-    return "0" if value == 0 else f"{value:.3g}"
 
 
 def png(image: Image.Image) -> bytes:

@@ -4,27 +4,20 @@ from typing import Annotated
 
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
 
 from models.arrays import Floats
-from service.asgi.context import request_id_of
-from service.asgi.deadline import deadline_of
+from service.asgi.context import deadline_of, request_id_of
 from service.routes.dependencies import IMAGE_BODY, ArrayResponse, ChosenModel, answer_head, pipeline_of, read_image
+from service.routes.schemas import ModelAnswer
 
 
-class EmbedAnswer(BaseModel):
+class EmbedAnswer(ModelAnswer):
     """A vector to search and compare images with."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    model: str
-    version: str
-    variant: str
     size: int
     normalized: bool
     """Whether the vector was divided by its length."""
     embedding: list[float]
-    request_id: str
 
 
 router = APIRouter(tags=["look inside"])

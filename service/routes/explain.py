@@ -15,16 +15,13 @@ import numpy as np
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
 from models.arrays import Floats
 from models.card import Card
 from models.errors import BadParameter
 from models.image.decode import thumbnail
 from models.runtime.cam import class_activation
-from service.asgi.context import request_id_of
-from service.asgi.deadline import deadline_of
-from service.inference.pipeline import Answer
+from service.asgi.context import deadline_of, request_id_of
 from service.rendering.overlay import activation_overlay
 from service.routes.dependencies import (
     IMAGE_BODY,
@@ -35,6 +32,7 @@ from service.routes.dependencies import (
     pixels_of,
     read_image,
 )
+from service.routes.schemas import ModelAnswer
 
 PICTURE_SIDE: Final = 640
 """Longer side in pixels of the photograph under the heat map."""
@@ -42,14 +40,9 @@ PICTURE_SIDE: Final = 640
 router = APIRouter(tags=["look inside"])
 
 
-class ExplainAnswer(BaseModel):
+class ExplainAnswer(ModelAnswer):
     """The class activation map of a label: mean(``map``) + ``bias`` = ``logit``."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    model: str
-    version: str
-    variant: str
     label: str
     probability: float
     logit: float
@@ -59,7 +52,6 @@ class ExplainAnswer(BaseModel):
     shape: list[int]
     """[rows, columns]; the map covers the whole image."""
     map: list[list[float]]
-    request_id: str
 
 
 @router.post(
@@ -89,7 +81,11 @@ async def post_explain(
     index = int(answer.outputs["logits"].argmax()) if chosen is None else chosen
 
     def write() -> bytes:
-        described = _described(served.card, answer, index)
+        described = {
+            "label": served.card.labels[index],
+            "probability": float(answer.probabilities[index]),
+            "logit": float(answer.outputs["logits"][index]),
+        }
         if format == "json":
             found = (
                 answer_head(served, request_id_of(request))
@@ -158,11 +154,3 @@ def _over_others(values: Floats, index: int) -> NDArray[np.float64]:
     column: NDArray[np.float64] = values[:, index].astype(np.float64)
     others: NDArray[np.float64] = (values.sum(axis=1, dtype=np.float64) - column) / (values.shape[1] - 1)
     return column - others
-
-
-def _described(card: Card, answer: Answer, index: int) -> dict[str, Any]:
-    return {
-        "label": card.labels[index],
-        "probability": float(answer.probabilities[index]),
-        "logit": float(answer.outputs["logits"][index]),
-    }

@@ -5,8 +5,7 @@ from typing import Annotated, Final, Literal
 from fastapi import APIRouter, Query, Request, Response
 
 from models.image.decode import thumbnail
-from service.asgi.context import request_id_of
-from service.asgi.deadline import deadline_of
+from service.asgi.context import deadline_of, request_id_of
 from service.rendering.feature_maps import (
     CHANNELS_PATTERN,
     MEDIA_TYPES,

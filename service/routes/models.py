@@ -4,26 +4,21 @@ from typing import Annotated, Any
 
 import anyio.to_thread
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel
 
 from models.card import VariantName
 from models.store.history import Phase
 from service.asgi.context import request_id_of
 from service.inference.registry import describe
 from service.routes.dependencies import ArrayResponse, answer_head, find_model, pipeline_of
-from service.routes.schemas import ModelList
+from service.routes.schemas import ModelAnswer, ModelList
 
 router = APIRouter(tags=["models"])
 
 
-class HistoryAnswer(BaseModel):
+class HistoryAnswer(ModelAnswer):
     """The phases of the training run, each with the figures of its epochs; none where they were not kept."""
 
-    model: str
-    version: str
-    variant: str
     phases: tuple[Phase, ...]
-    request_id: str
 
 
 @router.get("/v1/models", summary="The served models", response_model=ModelList)

@@ -23,18 +23,23 @@ class Prediction(BaseModel):
     probability: float
 
 
-class ClassifyAnswer(BaseModel):
-    """One image's labels, the most probable first."""
+class ModelAnswer(BaseModel):
+    """What every answer of a model has."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     model: str
     version: str
     variant: str
+    request_id: str
+
+
+class ClassifyAnswer(ModelAnswer):
+    """One image's labels, the most probable first."""
+
     predictions: list[Prediction]
     timing_ms: dict[str, float]
     """Milliseconds by stage: receive, decode, queue, inference, total."""
-    request_id: str
     variant_reason: str | None = None
     """Why the service chose the variant, where it did."""
 

@@ -3,12 +3,16 @@ import sys
 
 from starlette.testclient import TestClient
 
-from service.application import CONTENT_SECURITY_POLICY, create_web
+from service.application import create_web
+from service.asgi.drain import Drain
+from service.asgi.exchange import CONTENT_SECURITY_POLICY
+from service.asgi.middleware import ServiceMiddleware
 from service.settings import Settings
 
 
 def test_the_page_has_a_strict_policy_and_no_inline_script():
-    reply = TestClient(create_web(Settings())).get("/")
+    settings = Settings(access_log=False)
+    reply = TestClient(ServiceMiddleware(create_web(settings), settings=settings, drain=Drain())).get("/")
     assert reply.status_code == 200
     assert reply.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
     assert "unsafe-inline" not in CONTENT_SECURITY_POLICY

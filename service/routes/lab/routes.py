@@ -6,22 +6,23 @@ computed, and the work runs in the pipeline's threads for pictures, so that it d
 
 import base64
 import binascii
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import numpy as np
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from models.card import Tap
 from models.errors import BadParameter
 from models.image.decode import Limits, inspect, thumbnail
-from service.asgi.deadline import deadline_of
+from service.asgi.context import deadline_of
 from service.rendering.feature_grid import Layer, feature_grids
 from service.routes.dependencies import limits_of, pipeline_of, pixels_of
 from service.routes.lab.convolution import convolve, output_shape, pad_widths, pool, steps
-from service.routes.lab.presets import PRESETS, Preset
-from service.routes.lab.schemas import ConvolveAnswer, ConvolveRequest, PoolRequest, parse_request
+from service.routes.lab.schemas import ConvolveAnswer, ConvolveRequest, PoolRequest, Preset, parse_request
 from service.routes.openapi import inlined_schema
 
 MAX_WINDOW_NUMBERS: Final = 6_000_000
@@ -31,6 +32,9 @@ MAX_ANSWER_NUMBERS: Final = 300_000
 MAX_STEP_NUMBERS: Final = 30_000
 
 Floats = NDArray[np.float64]
+
+PRESETS: Final = TypeAdapter(list[Preset]).validate_json(Path(__file__).with_name("presets.json").read_bytes())
+"""The lecture's examples of convolution, padding and pooling."""
 
 router = APIRouter(tags=["lab"])
 
@@ -71,7 +75,7 @@ async def post_convolve(
 @router.get("/v1/convolve/presets", summary="The lecture's own examples, ready to send")
 async def get_presets() -> list[Preset]:
     """Requests for ``POST /v1/convolve`` by name, each with what it shows."""
-    return list(PRESETS)
+    return PRESETS
 
 
 def _read(body: bytes, limits: Limits) -> tuple[ConvolveRequest, bytes | None, int]:

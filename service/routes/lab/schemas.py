@@ -104,6 +104,15 @@ class ConvolveRequest(BaseModel):
     """An image file whose longer side is larger is shrunk to this many pixels first."""
 
 
+class Preset(BaseModel):
+    """One example: a name to choose it by, what it shows, and the request."""
+
+    name: str
+    title: str
+    about: str
+    request: dict[str, Any]
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 

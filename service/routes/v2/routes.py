@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from models.arrays import Floats, Pixels, softmax
 from models.errors import BadImage, BadParameter, UnknownModel, UnsupportedMedia
-from service.asgi.deadline import deadline_of
+from service.asgi.context import deadline_of
 from service.asgi.problem import PROTOCOL_PATH
 from service.inference.pipeline import Pipeline
 from service.inference.served_model import ServedModel
 from service.routes.dependencies import find_model, pipeline_of
-from service.routes.openapi import INFERENCE, inlined_schema
+from service.routes.openapi import inlined_schema
 from service.routes.v2.codec import classification, parse, read_images, render
 from service.routes.v2.schemas import (
     INPUT,
@@ -105,7 +105,7 @@ _BODY: Final = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": inlined_schema(InferRequest), "example": INFERENCE},
+            "application/json": {"schema": inlined_schema(InferRequest)},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }

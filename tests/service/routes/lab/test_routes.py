@@ -4,8 +4,7 @@ import json
 import numpy as np
 import pytest
 
-from service.routes.lab.presets import PRESETS
-from service.routes.lab.routes import MAX_STEP_NUMBERS
+from service.routes.lab.routes import MAX_STEP_NUMBERS, PRESETS
 from service.routes.lab.schemas import ConvolveAnswer
 from tests.support.images import encode
 

@@ -3,7 +3,7 @@ import time
 import pytest
 
 from models.errors import BadParameter
-from service.asgi.deadline import set_deadline
+from service.asgi.context import set_deadline
 
 
 def test_a_client_may_shorten_the_limit_but_not_lengthen_it():
