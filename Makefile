@@ -113,5 +113,5 @@ sbom: .venv/ready-dev  ## write the images' bills of materials anew, from their 
 	@$(PY) -m deploy.sbom
 
 clean:  ## remove what make made here; the model store and .catseye/ stay
-	@rm -rf .venv .bench-venv build dist site ./*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis
+	@rm -rf .venv .bench-venv build dist site ./*.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

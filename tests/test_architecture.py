@@ -27,8 +27,9 @@ def lint_imports(folder: Path) -> subprocess.CompletedProcess[str]:
 
 def tracked_files() -> list[Path]:
     """Every file that git tracks, or every file outside of hidden folders where there is no git."""
-    listing = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
-    if listing.returncode == 0:
+    command = ["git", "ls-files", "-z"]
+    listing = shutil.which("git") and subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if listing and listing.returncode == 0:
         return [ROOT / name for name in listing.stdout.split("\0") if name and (ROOT / name).is_file()]
     return [path for path in ROOT.rglob("*") if path.is_file() and "/." not in str(path.relative_to(ROOT.parent))]
 
