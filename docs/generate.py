@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from textwrap import dedent
-from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 import typer
 import yaml
@@ -291,7 +291,9 @@ def _command(path: str, command: Any) -> str:
     children = getattr(command, "commands", None)
     arguments = [] if children else [p for p in command.params if p.param_type_name == "argument"]
     options = [p for p in command.params if p.param_type_name == "option" and p.name != "help" and not p.hidden]
-    types = get_type_hints(inspect.unwrap(command.callback)) if command.callback else {}
+    # Typer reads the signature too, which holds the options that are made from ``TrainSettings``.
+    signature = inspect.signature(inspect.unwrap(command.callback)) if command.callback else inspect.Signature()
+    types = {name: parameter.annotation for name, parameter in signature.parameters.items()}
     rows = [(f"`{_usage(a)}`", "", _line(a.help or "")) for a in arguments]
     rows += [(_names(o, types.get(o.name)), _option_default(o), _line(o.help or "")) for o in options]
     usage = [path, *(["COMMAND"] if children else []), *(["[OPTIONS]"] if options else []), *map(_usage, arguments)]
@@ -310,6 +312,8 @@ def _names(option: Any, annotation: Any) -> str:
 
 
 def _value(annotation: Any) -> str:
+    if get_origin(annotation) is Annotated:
+        return _value(get_args(annotation)[0])
     if get_origin(annotation) is Literal:
         return " ".join(f"`{choice}`" for choice in get_args(annotation))
     inner = [part for part in get_args(annotation) if part is not type(None)]
