@@ -1,6 +1,7 @@
 """What is done, in order: the full form for ``make chaos``, the short one for the tests."""
 
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -50,6 +51,7 @@ def serving(**settings: str) -> Iterator[server.Live]:
 def short() -> dict[str, Fault]:
     """Seconds of it, on one server."""
     return {
+        "terminated": lambda live: processes.killed(live, BODY, 1, signal.SIGTERM),
         "corrupted_and_killed": lambda live: stores.corrupted_and_killed(live, BODY),
         "deleted": lambda live: stores.deleted(live, BODY),
         "away": lambda live: stores.away(live, BODY),
@@ -67,8 +69,9 @@ def full() -> dict[str, Fault]:
     """All of it that one server with two workers can bear."""
     return {
         "killed": lambda live: processes.killed(live, BODY, 5),
+        "terminated": lambda live: processes.killed(live, BODY, 2, signal.SIGTERM),
         "stopped": lambda live: processes.stopped(live, BODY, 4),
-        "stood_still": lambda live: processes.stood_still(live, BODY, HANG),
+        "hung": lambda live: processes.hung(live, BODY, HANG),
         "corrupted": lambda live: stores.corrupted(live, BODY),
         "deleted": lambda live: stores.deleted(live, BODY),
         "corrupted_and_killed": lambda live: stores.corrupted_and_killed(live, BODY),
@@ -90,7 +93,7 @@ def alone() -> dict[str, Callable[[], list[Row]]]:
     """What needs no server, or one of its own."""
     return {
         "bodies": _bodies,
-        "orphans": _orphans,
+        "parent": _parent,
         "clock": _clock,
         "overload": _overload,
         "items": lambda: [isolation.in_process(1_000_000)],
@@ -130,13 +133,10 @@ def _bodies() -> list[Row]:
         return [clients.large_bodies(live, BODY, 100, 30_000_000, 128_000_000)]
 
 
-def _orphans() -> list[Row]:
+def _parent() -> list[Row]:
     make_model(MODEL, backbone="cnn", size=32, seed=1)
-    rows = []
-    for which in ("catseye serve", "its supervisor"):
-        with serving() as live:
-            rows.append(processes.parent_killed(live, BODY, which))
-    return rows
+    with serving() as live:
+        return [processes.parent_killed(live, BODY)]
 
 
 def _clock() -> list[Row]:

@@ -51,24 +51,24 @@ def _ports(pid: int) -> set[int]:
         return set()
 
 
-def killed(live: Live, body: bytes, times: int) -> Row:
-    """A worker is killed with signal 9, again and again."""
+def killed(live: Live, body: bytes, times: int, how: signal.Signals = signal.SIGKILL) -> Row:
+    """A worker gets a signal that ends it, again and again; only SIGKILL may cost the requests in flight."""
     lost, took, tries, kinds = 0, [], 0, []
     for _ in range(times):
         with Traffic(live.port, body) as traffic:
             time.sleep(0.5)
             victim = workers(live)[0]
             fault = time.monotonic()
-            victim.kill()
-            seconds_until(lambda: not victim.is_running(), 5)  # noqa: B023
+            victim.send_signal(how)
+            seconds_until(lambda: not victim.is_running(), 15)  # noqa: B023
             took.append(seconds_until(lambda: whole(live, 2)))
             time.sleep(0.5)
         tries += len(traffic.sent)
-        lost += traffic.lost(fault, cuts=True)
+        lost += traffic.lost(fault, cuts=how == signal.SIGKILL)
         kinds.append(traffic.kinds(fault))
     recovery = None if None in took else max(took)
     return Row(
-        f"worker killed -9, of two ({times} times)",
+        f"{how.name} to one worker of two ({times} times)",
         tries,
         lost,
         recovery,
@@ -78,7 +78,7 @@ def killed(live: Live, body: bytes, times: int) -> Row:
 
 
 def stopped(live: Live, body: bytes, seconds: float) -> Row:
-    """A worker stands still (SIGSTOP) for a while, then goes on."""
+    """A worker is stopped (SIGSTOP) for a while, then continued."""
     with Traffic(live.port, body, timeout=2) as traffic:
         time.sleep(0.5)
         victim = workers(live)[0]
@@ -91,8 +91,8 @@ def stopped(live: Live, body: bytes, seconds: float) -> Row:
     return outcome(f"worker stopped for {seconds:g} s, of two", traffic, fault, took)
 
 
-def stood_still(live: Live, body: bytes, seconds: float) -> Row:
-    """A worker stands still for good; the watchdog, which waits for ``seconds``, has another take its place."""
+def hung(live: Live, body: bytes, seconds: float) -> Row:
+    """A worker is stopped (SIGSTOP) for good; the watchdog, which waits for ``seconds``, replaces it."""
     with Traffic(live.port, body, timeout=seconds + 20) as traffic:
         time.sleep(0.5)
         victim = workers(live)[0]
@@ -114,23 +114,19 @@ def whole_without(live: Live, many: int, pid: int) -> bool:
     return pid not in {worker.pid for worker in workers(live)} and whole(live, many)
 
 
-def parent_killed(live: Live, body: bytes, which: str) -> Row:
-    """The process above the workers is killed: the others end by themselves, and the port is free for a new server.
-
-    ``which`` is ``catseye serve`` or ``its supervisor``.
-    """
+def parent_killed(live: Live, body: bytes) -> Row:
+    """``catseye serve`` is killed: its workers end by themselves, and the port is free for a new server."""
     root = psutil.Process(live.process.pid)
     tree = [root, *root.children(recursive=True)]
-    victim = root if which == "catseye serve" else workers(live)[0].parent() or root
     with Traffic(live.port, body, timeout=5) as traffic:
         seconds_until(lambda: whole(live, 2))
         fault = time.monotonic()
-        victim.kill()
+        root.kill()
         took = seconds_until(lambda: all(not _runs(process) for process in tree) and _free(live.port))
         time.sleep(0.2)
     lost = _unanswered(traffic.since(fault))
     return Row(
-        f"{which} killed -9: nothing of it lives on",
+        "SIGKILL to catseye serve: its workers end",
         len(traffic.sent),
         lost,
         took,
@@ -142,7 +138,7 @@ def parent_killed(live: Live, body: bytes, which: str) -> Row:
 def _unanswered(sent: Sequence[Sent]) -> int:
     """How many were let in and got no answer, or none that says when to come back.
 
-    Who finds the door closed has lost nothing.
+    A refused connection has lost nothing.
     """
     lost = sum(one.status not in (200, 503, -1) for one in sent)
     return lost + sum(one.status == 503 and not one.retry_after.isdigit() for one in sent)

@@ -1,9 +1,7 @@
 """Two replicas behind a real proxy, each restarted in turn under load: no request fails."""
 
 import subprocess
-import threading
 import time
-from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -12,6 +10,7 @@ import httpx
 import pytest
 
 from tests.support.images import png
+from tests.support.load import keep_asking
 from tests.support.networks import fill_store
 from tests.support.programs import need
 from tests.support.servers import free_port, serving
@@ -56,35 +55,25 @@ listen catseye
 def test_a_rolling_restart_under_load_fails_no_request(tmp_path: Path) -> None:
     fill_store(tmp_path / "bentoml")
     ports = [free_port(), free_port()]
-    seen: Counter[str] = Counter()
-    done = threading.Event()
+    client = httpx.Client(timeout=60)
 
-    def load(address: str) -> None:
-        with httpx.Client(base_url=address, timeout=60) as client:
-            while not done.is_set():
-                try:
-                    reply = client.post("/v1/classify", content=PHOTOGRAPH)
-                    seen["200" if reply.status_code == 200 else f"{reply.status_code} {reply.text}"] += 1
-                except httpx.HTTPError as error:
-                    seen[repr(error)] += 1
+    def ask() -> str:
+        try:
+            reply = client.post(f"{address}/v1/classify", content=PHOTOGRAPH)
+        except httpx.HTTPError as error:
+            return repr(error)
+        return "200" if reply.status_code == 200 else f"{reply.status_code} {reply.text}"
 
-    with ExitStack() as replicas, proxy(tmp_path, ports) as address:
+    with ExitStack() as replicas, client, proxy(tmp_path, ports) as address:
         first, second = (replicas.enter_context(serving(tmp_path / "bentoml", port=port, **SETTINGS)) for port in ports)
         wait_for("the proxy", lambda: httpx.get(f"{address}/readyz", timeout=5).status_code == 200)
-        threads = [threading.Thread(target=load, args=(address,)) for _ in range(4)]
-        for thread in threads:
-            thread.start()
-        try:
+        with keep_asking(ask) as answers:
             for old, port in ((first, ports[0]), (second, ports[1])):
-                before = sum(seen.values())
+                before = len(answers)
                 old.process.terminate()
                 assert old.process.wait(90) == 0
                 replicas.enter_context(serving(tmp_path / "bentoml", port=port, **SETTINGS))
                 time.sleep(1)  # until the proxy has seen that it is back
-                assert sum(seen.values()) > before
-        finally:
-            done.set()
-            for thread in threads:
-                thread.join(90)
-    assert set(seen) == {"200"}, seen
-    print(f"{seen['200']} requests while two replicas were restarted in turn, none failed")
+                assert len(answers) > before
+    assert set(answers) == {"200"}
+    print(f"{len(answers)} requests while two replicas were restarted in turn, none failed")

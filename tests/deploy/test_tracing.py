@@ -1,7 +1,6 @@
 """Spans leave by BentoML's own setting and arrive at a collector that speaks OpenTelemetry's protocol."""
 
 import gzip
-import json
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -57,19 +56,6 @@ def spans_of(received: list[ExportTraceServiceRequest]) -> list[tuple[str, str, 
     ]
 
 
-def logged(server, reply: httpx.Response) -> dict[str, object]:
-    """The access log's line of the reply: it is written after the reply has left."""
-
-    mark = str(reply.headers["x-request-id"])
-
-    def found() -> dict[str, object] | None:
-        # Only whole lines: the last may be read in the middle of its writing.
-        lines = [line for line in server.log.read_text().splitlines() if mark in line and line.endswith("}")]
-        return json.loads(lines[0]) if lines else None
-
-    return wait_for("the access log's line", found, 30)
-
-
 @pytest.mark.long
 def test_a_request_s_span_reaches_the_collector_under_the_client_s_trace(
     tmp_path: Path, collector: tuple[str, list[ExportTraceServiceRequest]]
@@ -88,13 +74,13 @@ def test_a_request_s_span_reaches_the_collector_under_the_client_s_trace(
     assert (version, trace, flags) == ("00", TRACE, "01")
     assert own in {span[2] for span in spans}
     assert PARENT in {span[1] for span in spans}
-    assert logged(server, reply)["trace_id"] == TRACE
+    assert server.logged(reply.headers["x-request-id"])[0]["trace_id"] == TRACE
 
 
 def test_without_tracing_the_client_s_trace_is_in_the_log_and_the_answer(server) -> None:
     reply = httpx.post(f"{server.url}/v1/classify", content=png(40, 40), headers=GIVEN)
     assert reply.headers["traceparent"] == GIVEN["traceparent"]
-    assert logged(server, reply)["trace_id"] == TRACE
+    assert server.logged(reply.headers["x-request-id"])[0]["trace_id"] == TRACE
     for wrong in ("00-" + "0" * 32 + f"-{PARENT}-01", "nonsense"):
         reply = httpx.get(f"{server.url}/v1/models", headers={"traceparent": wrong})
         assert "traceparent" not in reply.headers

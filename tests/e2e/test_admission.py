@@ -1,7 +1,6 @@
 """A server with everything set tight: keys, one thread, a queue of one, few images, other pages let in."""
 
 import base64
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +9,8 @@ import pytest
 
 from tests.support import servers as server
 from tests.support.images import heavy, jpeg
+from tests.support.load import keep_asking
+from tests.support.waiting import wait_for
 
 KEY, OTHER = "correct horse", "battery staple"
 PHOTOGRAPH = jpeg(80, 80, seed=1)
@@ -22,7 +23,7 @@ def heavy_picture():
 
 @pytest.fixture(scope="module")
 def tight(model_store):
-    running = server.start(
+    with server.serving(
         model_store,
         CATSEYE_DEFAULT_MODEL="pets",
         CATSEYE_API_KEYS=f"{KEY}, {OTHER}",
@@ -35,9 +36,8 @@ def tight(model_store):
         CATSEYE_CACHE_MB="8",
         CATSEYE_RELOAD_SECONDS="0",
         key=KEY,
-    )
-    yield running
-    server.stop(running)
+    ) as running:
+        yield running
 
 
 def classify(tight, content=PHOTOGRAPH, query="", **headers):
@@ -51,33 +51,27 @@ def problem(reply, status, code):
     return reply.json()
 
 
-def busy(tight, picture, stop):
-    """Keep the only thread decoding until ``stop``; every picture differs, or the cache would answer."""
-    while not stop.is_set():
-        classify(tight, picture + str(time.monotonic_ns()).encode())
-
-
 @pytest.fixture
 def occupied(tight, heavy_picture):
     """The only thread is busy, and the queue of one is taken, nearly all the time."""
-    stop = threading.Event()
-    with ThreadPoolExecutor(6) as pool:
-        for _ in range(6):
-            pool.submit(busy, tight, heavy_picture, stop)
+
+    def ask():  # every picture differs, or the cache would answer
+        classify(tight, heavy_picture + str(time.monotonic_ns()).encode())
+
+    with keep_asking(ask, clients=6):
         yield
-        stop.set()
 
 
 def test_without_a_key_nothing_but_probes_and_the_page(tight):
-    stranger = httpx.Client(base_url=tight.client.base_url, timeout=60)
+    anonymous = httpx.Client(base_url=tight.client.base_url, timeout=60)
     for path in ("/livez", "/readyz", "/metrics", "/", "/docs", "/openapi.json"):
-        assert stranger.get(path).status_code == 200, path
-    reply = stranger.post("/v1/classify", content=PHOTOGRAPH)
+        assert anonymous.get(path).status_code == 200, path
+    reply = anonymous.post("/v1/classify", content=PHOTOGRAPH)
     problem(reply, 401, "unauthorized")
     assert reply.headers["www-authenticate"].startswith("Bearer")
     for headers in ({"x-api-key": KEY[:-1]}, {"x-api-key": ""}, {"authorization": f"Basic {KEY}"}):
-        problem(stranger.post("/v1/classify", content=PHOTOGRAPH, headers=headers), 401, "unauthorized")
-    problem(stranger.get("/nowhere"), 401, "unauthorized")
+        problem(anonymous.post("/v1/classify", content=PHOTOGRAPH, headers=headers), 401, "unauthorized")
+    problem(anonymous.get("/nowhere"), 401, "unauthorized")
 
 
 def test_each_key_opens_in_either_header(tight):
@@ -119,10 +113,11 @@ def test_a_limit_that_was_raised_holds_for_pictures_and_the_lab_too(tight):
 
 
 def test_a_full_queue_is_refused_with_a_time_to_come_back(tight, occupied):
-    deadline = time.monotonic() + 60
-    refused = classify(tight)
-    while refused.status_code != 503 and time.monotonic() < deadline:
-        refused = classify(tight, jpeg(40, 40, seed=int(time.monotonic() * 1000) % 10_000))
+    def refusal():
+        reply = classify(tight, jpeg(40, 40, seed=int(time.monotonic() * 1000) % 10_000))
+        return reply if reply.status_code == 503 else None
+
+    refused = wait_for("a refusal", refusal)
     problem(refused, 503, "overloaded")
     assert int(refused.headers["retry-after"]) >= 1
     assert 'catseye_refused_total{code="overloaded"}' in tight.client.get("/metrics").text

@@ -1,6 +1,5 @@
 """Every code of the error contract, provoked over HTTP; its text says what to do."""
 
-import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 
@@ -10,6 +9,8 @@ import pytest
 from tests.support import servers as server
 from tests.support.contract import STATUS
 from tests.support.images import TEXT, bomb, heavy, jpeg
+from tests.support.load import keep_asking
+from tests.support.waiting import wait_for
 
 KEY = "open sesame"
 PHOTOGRAPH = jpeg(60, 80, seed=1)
@@ -24,14 +25,13 @@ ADVICE = (
 def narrow(model_store):
     """One thread, a queue of one, a key, bodies of at most 40 MB."""
     settings = {"API_KEYS": KEY, "THREADS": "1", "QUEUE": "1", "MAX_BODY_MB": "40", "DRAIN_SECONDS": "1"}
-    running = server.start(
+    with server.serving(
         model_store,
         key=KEY,
         CATSEYE_DEFAULT_MODEL="pets",
         **{f"CATSEYE_{name}": value for name, value in settings.items()},
-    )
-    yield running
-    server.stop(running)
+    ) as running:
+        yield running
 
 
 def check(reply, code):
@@ -89,23 +89,14 @@ def test_a_time_that_is_too_short(narrow):
 
 
 def test_a_full_queue(narrow):
-    picture, stop = heavy(2500), threading.Event()
+    picture = heavy(2500)
 
-    def crowd():
-        while not stop.is_set():
-            narrow.client.post("/v1/classify", content=picture)
+    def refused():
+        reply = narrow.client.post("/v1/classify", content=PHOTOGRAPH)
+        return reply if reply.status_code == 503 else None
 
-    with ThreadPoolExecutor(4) as pool:
-        for _ in range(4):
-            pool.submit(crowd)
-        try:
-            refused = narrow.client.post("/v1/classify", content=PHOTOGRAPH)
-            ends = time.monotonic() + 60
-            while refused.status_code != 503 and time.monotonic() < ends:
-                refused = narrow.client.post("/v1/classify", content=PHOTOGRAPH)
-        finally:
-            stop.set()
-    check(refused, "overloaded")
+    with keep_asking(lambda: narrow.client.post("/v1/classify", content=picture)):
+        check(wait_for("a refusal", refused), "overloaded")
 
 
 def test_a_server_on_its_way_out(narrow):

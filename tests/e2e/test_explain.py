@@ -2,21 +2,14 @@
 
 import base64
 import io
-from pathlib import Path
-from tempfile import TemporaryDirectory
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from models.export.head import write_head
-from models.export.openvino import export_openvino
-from models.network.classifier import head_arrays
-from models.store import store
 from tests.support import servers as server
-from tests.support.cards import small_card
 from tests.support.images import jpeg
-from tests.support.networks import network
+from tests.support.networks import network, store_classifier
 
 PHOTOGRAPH = jpeg(90, 120, seed=5)
 
@@ -28,31 +21,9 @@ def depths(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(home))
         for name, backbone, head in (("deep", "cnn", "several"), ("flat", "mlp", "last")):
-            keep(name, network(backbone, head))
-    running = server.start(home, CATSEYE_DEFAULT_MODEL="deep")
-    yield running
-    server.stop(running)
-
-
-def keep(name, classifier):
-    with TemporaryDirectory() as scratch:
-        export = export_openvino(classifier, Path(scratch))
-        card = small_card(
-            name,
-            labels=tuple("abcde"),
-            backbone=classifier.backbone.name,
-            input_size=classifier.input_size,
-            taps=classifier.taps,
-            head=classifier.head,
-            exports=(export,),
-        )
-
-        def write(folder):
-            kernel, bias = head_arrays(classifier)
-            write_head(folder, {"float32": (kernel, bias)})
-            (Path(scratch) / "openvino").rename(folder / "openvino")
-
-        store.save(card, write)
+            store_classifier(network(backbone, head), name=name, labels=tuple("abcde"))
+    with server.serving(home, CATSEYE_DEFAULT_MODEL="deep") as running:
+        yield running
 
 
 def test_averages_at_several_depths_stay_exact(depths):

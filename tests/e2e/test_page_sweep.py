@@ -37,9 +37,8 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[server.Live]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(home))
         make_model("smallest", backbone="cnn", size=32)
-        running = server.start(home, CATSEYE_RELOAD_SECONDS="0.5", CATSEYE_DEFAULT_MODEL="smallest")
-        yield running
-        server.stop(running)
+        with server.serving(home, CATSEYE_RELOAD_SECONDS="0.5", CATSEYE_DEFAULT_MODEL="smallest") as running:
+            yield running
 
 
 @pytest.fixture

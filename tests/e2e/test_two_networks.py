@@ -34,9 +34,8 @@ def both(tmp_path_factory):
     subprocess.run(
         [sys.executable, "-m", "catseye", *command], env=os.environ | {"BENTOML_HOME": str(home)}, cwd=ROOT, check=True
     )
-    running = server.start(home, CATSEYE_DEFAULT_MODEL="cells")
-    yield running
-    server.stop(running)
+    with server.serving(home, CATSEYE_DEFAULT_MODEL="cells") as running:
+        yield running
 
 
 def test_the_imported_model_answers_as_keras_does_with_the_same_file(both):

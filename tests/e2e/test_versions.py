@@ -1,13 +1,12 @@
 """New versions while the service runs: loaded beside, swapped in one step, refused when broken."""
 
-import threading
-
 import pytest
 
 from models.store import store
 from tests.support import networks
 from tests.support import servers as server
 from tests.support.images import jpeg
+from tests.support.load import keep_asking
 from tests.support.waiting import wait_for
 
 PHOTOGRAPH = jpeg(80, 80, seed=1)
@@ -26,11 +25,10 @@ def changing(tmp_path_factory):
         patch.setenv("BENTOML_HOME", str(home))
         make_model("steady", seed=1)
         make_model("tried", seed=2)
-        running = server.start(
+        with server.serving(
             home, CATSEYE_DEFAULT_MODEL="steady", CATSEYE_RELOAD_SECONDS="0.25", CATSEYE_CANARY="tried=50"
-        )
-        yield running
-        server.stop(running)
+        ) as running:
+            yield running
 
 
 def described(changing, name):
@@ -46,25 +44,13 @@ def version_of(changing, query=""):
 def test_a_swap_under_load_fails_no_request_and_the_old_version_can_still_be_asked(changing):
     old = version_of(changing)
     before = changing.client.post("/v1/classify", content=PHOTOGRAPH).json()["predictions"]
-    replies, stop = [], threading.Event()
-
-    def load():
-        while not stop.is_set():
-            reply = changing.client.post("/v1/classify", content=PHOTOGRAPH)
-            replies.append((reply.status_code, reply.json().get("version")))
-
-    threads = [threading.Thread(target=load) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    new = make_model("steady", seed=5).version
-    wait_for("the new version", lambda: version_of(changing) == new)
-    for _ in range(10):
-        assert version_of(changing) == new
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert {status for status, _ in replies} == {200}
-    assert {version for _, version in replies} == {old, new}
+    with keep_asking(lambda: changing.client.post("/v1/classify", content=PHOTOGRAPH)) as replies:
+        new = make_model("steady", seed=5).version
+        wait_for("the new version", lambda: version_of(changing) == new)
+        for _ in range(10):
+            assert version_of(changing) == new
+    assert {reply.status_code for reply in replies} == {200}
+    assert {reply.json()["version"] for reply in replies} == {old, new}
     rolled_back = changing.client.post(f"/v1/classify?version={old}", content=PHOTOGRAPH).json()
     assert rolled_back["predictions"] == before
     assert described(changing, "steady")["variants"]["accurate"]["loaded_versions"] == [new, old]
@@ -112,21 +98,10 @@ def test_a_deleted_version_is_served_no_more_and_no_request_notices(changing):
     before = version_of(changing)
     newest = make_model("steady", seed=9)
     wait_for("the new version", lambda: version_of(changing) == newest.version)
-    statuses, stop = [], threading.Event()
-
-    def load():
-        while not stop.is_set():
-            statuses.append(changing.client.post("/v1/classify", content=PHOTOGRAPH).status_code)
-
-    threads = [threading.Thread(target=load) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    store.delete(newest.tag)
-    wait_for("the change", lambda: newest.version not in changing.client.get("/v1/models").text)
-    stop.set()
-    for thread in threads:
-        thread.join()
-    assert set(statuses) == {200}
+    with keep_asking(lambda: changing.client.post("/v1/classify", content=PHOTOGRAPH)) as replies:
+        store.delete(newest.tag)
+        wait_for("the change", lambda: newest.version not in changing.client.get("/v1/models").text)
+    assert {reply.status_code for reply in replies} == {200}
     assert version_of(changing) == before
     assert changing.client.post(f"/v1/classify?version={newest.version}", content=PHOTOGRAPH).status_code == 404
 

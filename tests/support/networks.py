@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -80,17 +81,17 @@ def stored(
     """That network in a store of its own, with its exports; treat the files as read-only."""
     labels = tuple(f"label {number}" for number in range(classes))
     home = Path(tempfile.mkdtemp(prefix="catseye-network-"))
-    calibration = list(images(8, size)) if int8 else []
+    calibration = list(images(8, size)) if int8 else ()
     classifier = network(backbone, depths, size, classes)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("BENTOML_HOME", str(home))
-        return _store(classifier, calibration, name="network", labels=labels)
+        return store_classifier(classifier, calibration=calibration, name="network", labels=labels)
 
 
-def _store(
+def store_classifier(
     classifier: Classifier,
-    calibration: list[NDArray[np.uint8]],
     *,
+    calibration: Sequence[NDArray[np.uint8]] = (),
     history: History | None = None,
     broken: bool = False,
     **card: object,
@@ -100,7 +101,7 @@ def _store(
         folder = Path(scratch)
         exports = [export_openvino(classifier, folder)]
         if calibration:
-            exports.append(quantize(folder, calibration, preset_for(classifier.backbone.name)))
+            exports.append(quantize(folder, list(calibration), preset_for(classifier.backbone.name)))
 
         def write(target: Path) -> None:
             classifier.model.save(target / store.KERAS_FILE)
@@ -156,7 +157,7 @@ def make_model(
         confidence=(0.25, 0.25, 0.25, 0.25),
     )
     fields = {"name": name, "labels": labels, "reference": reference, "metrics": metrics} | card
-    return _store(classifier, [], history=history, broken=broken, **fields)
+    return store_classifier(classifier, history=history, broken=broken, **fields)
 
 
 def fill_store(home: Path, name: str = "shapes", **changes: object) -> None:

@@ -1,5 +1,6 @@
 """A real server, as users start it: ``catseye serve`` as a process of its own, on a free port."""
 
+import json
 import os
 import signal
 import socket
@@ -10,6 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import httpx
 
@@ -45,6 +47,15 @@ class Live:
     def output(self) -> str:
         """Everything that the server has printed."""
         return self.log.read_text(errors="replace")
+
+    def logged(self, request_id: str) -> list[dict[str, Any]]:
+        """The lines of the access log about a request; they are written after its reply has left."""
+
+        def lines() -> list[str]:
+            whole, _, _ = self.output().rpartition("\n")
+            return [line for line in whole.splitlines() if request_id in line and line.startswith("{")]
+
+        return [json.loads(line) for line in wait_for("the access log's line", lines, 30)]
 
 
 def free_port() -> int:
