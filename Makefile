@@ -17,7 +17,7 @@ export BENTOML_DO_NOT_TRACK ?= True
 # What starts again and again is compiled once, whatever the shell says.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help venv demo serve test test-long test-sweep test-docker chaos soak lint bench bench-training lock sbom clean
+.PHONY: help venv demo serve test test-long test-sweep test-docker chaos soak lint bench bench-training docs lock sbom clean
 
 help:  ## show the targets
 	@grep -hE '^[a-z-]+:.*## ' $(firstword $(MAKEFILE_LIST)) | sed -E 's/^([a-z-]+):.*## /\1\t/' | expand -t 14
@@ -102,6 +102,10 @@ bench: .venv/ready-dev .bench-venv/ready  ## this service beside its peers (BENC
 bench-training: .venv/ready-dev  ## both phases of training beside plain model.fit, some minutes
 	@$(PY) -m benchmarks.training
 
+docs: .venv/ready-dev  ## build the documentation site into site/
+	@$(PY) -m docs.generate
+	@NO_MKDOCS_2_WARNING=1 $(PY) -m mkdocs build --quiet --clean
+
 lock:  ## write requirements.lock and the images' locks with hashes (UPGRADE=--upgrade for the newest versions)
 	@deploy/lock.sh $(UPGRADE)
 
@@ -109,5 +113,5 @@ sbom: .venv/ready-dev  ## write the images' bills of materials anew, from their 
 	@$(PY) -m deploy.sbom
 
 clean:  ## remove what make made here; the model store and .catseye/ stay
-	@rm -rf .venv .bench-venv build dist ./*.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis
+	@rm -rf .venv .bench-venv build dist site ./*.egg-info .coverage* .pytest_cache .mypy_cache .ruff_cache .hypothesis .schemathesis
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,19 +1,19 @@
-"""The roof: joins the commands of training and of service, importing each only when it is called.
+"""The command line: joins the commands of training and of service, importing each package only when it is called.
 
-``catseye NAME ...`` finds NAME in ``COMMANDS``, imports that floor's typer app and hands it the whole line,
-so ``catseye --help`` costs no TensorFlow, and the commands of service work where it is not installed.
+``catseye NAME ...`` finds NAME in ``COMMANDS``, imports that module's typer app and passes it the whole line, so that
+``catseye --help`` costs no TensorFlow, and the commands of service work where it is not installed.
 """
 
 import importlib
+import importlib.util
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
+from pathlib import Path
 from typing import Annotated
 
 import typer
-
-from models.errors import CatseyeError
 
 
 @dataclass(frozen=True)
@@ -46,7 +46,9 @@ EXTRAS: dict[str, tuple[str, ...]] = {
 }
 """Modules that only an extra of the distribution installs."""
 
-roof = typer.Typer(
+_PACKAGES = ("models", "service", "training")
+
+cli = typer.Typer(
     help="From a folder of labelled images to a monitored classification service.",
     add_completion=False,
     no_args_is_help=True,
@@ -60,7 +62,7 @@ def _show_version(wanted: bool) -> None:
         raise typer.Exit
 
 
-@roof.callback()
+@cli.callback()
 def _options(
     _version: Annotated[
         bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
@@ -70,9 +72,9 @@ def _options(
 
 
 def _list(name: str, command: Command) -> None:
-    """Put a command into the help; ``main`` hands its line to its floor before the roof would run it."""
+    """Put a command into the help; ``main`` passes its line to its own module before this would run it."""
     panel = "Training" if command.module.startswith("training") else "Serving"
-    roof.command(name, help=command.help, rich_help_panel=panel)(lambda: None)
+    cli.command(name, help=command.help, rich_help_panel=panel)(lambda: None)
 
 
 for _name, _command in COMMANDS.items():
@@ -85,15 +87,38 @@ def _missing_extra(error: ModuleNotFoundError) -> str | None:
     return next((extra for extra, modules in EXTRAS.items() if top in modules), None)
 
 
+def _other_package() -> str | None:
+    """Where a package of ours would be imported from another distribution or folder, if one would."""
+    for name in _PACKAGES:
+        found = importlib.util.find_spec(name)
+        ours = Path(__file__).resolve().parent / name / "__init__.py"
+        if found is None or found.origin is None or Path(found.origin).resolve() != ours:
+            places = list(found.submodule_search_locations or []) if found else []
+            return places[0] if places else name
+        # Another distribution's, installed into the same folder, may have overwritten it.
+        if "catseye" not in ours.read_text(errors="replace"):
+            return str(ours.parent)
+    return None
+
+
 def _run(arguments: Sequence[str]) -> None:
-    """Hand the line to the floor that owns its command, or to the roof (help, version, unknown names)."""
+    """Pass the line to the module that has its command, or answer it here (help, version, unknown names)."""
     command = COMMANDS.get(arguments[0]) if arguments else None
-    app = importlib.import_module(command.module).app if command else roof
+    app = importlib.import_module(command.module).app if command else cli
     app(args=list(arguments), prog_name="catseye")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run one command line; a user's mistake ends in one sentence on stderr and exit code 2."""
+    if other := _other_package():
+        typer.echo(
+            f"catseye: {other} is not catseye's package of that name. Run it from another folder, or install catseye "
+            "in a virtual environment of its own.",
+            err=True,
+        )
+        sys.exit(2)
+    from models.errors import CatseyeError
+
     try:
         _run(sys.argv[1:] if arguments is None else arguments)
     except CatseyeError as error:

@@ -3,7 +3,7 @@
     python benchmarks/decode.py [--seconds 3]
 
 Both decode the same bytes to 224x224 RGB, by turns in one run and in processor time, so that a busy machine
-treats both alike. The median of each and their ratio are printed, and how much two threads decode more than
+treats both the same way. The median of each and their ratio are printed, and how much two threads decode more than
 one does (that by the clock: on a machine with other work it falls towards 1).
 """
 

@@ -6,15 +6,15 @@ defective counts as defective, in training with its probability (1/3, 2/3 or 1) 
 and five ways that each add one thing to another, so that every gain is measured on its own:
 
 probe      MobileNetV2 frozen, its head trained on the training cells
-mirrors    the same with the four mirror images of every training cell: augmentation
+flips      the same with the four flips of every training cell: augmentation
 tuned      the whole network trained too: fine-tuning
-committee  the tuned network's answers to the four mirror images of a test cell, averaged; four times the work
-distilled  a network trained as the tuned one is, on the labels and on the committee's answers to training cells
+tta        test-time augmentation: the tuned network's mean logits of a test cell's four flips (four times the work)
+distilled  a network trained as the tuned one is, on the labels and on the tuned network's averaged logits
 
-All 1,968 other cells train; where the rate and the number of epochs come from is told in docs/results.md.
+All 1,968 other cells train; where the rate and the number of epochs come from is in docs/lab/solar-cells.md.
 
-How unsure cells are examined changes every figure, so three scorings are given. ``alike``: each test cell counts
-once, defective if it may be. ``weighted``: the same with the weights of training. ``majority``: a cell is
+How unsure cells are scored changes every figure, so there are three scorings. ``unweighted``: each test cell
+counts once, defective if it may be. ``weighted``: the same with the weights of training. ``majority``: a cell is
 defective from a probability of 1/2 on, each counts once. Rows that the CSV has already are not run again.
 """
 
@@ -22,7 +22,8 @@ import argparse
 import csv
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import replace
+from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -30,13 +31,13 @@ import numpy as np
 from models.environment import before_tensorflow
 from models.store import store
 from training.config import TrainSettings, catseye_home
-from training.examples.elpv import CAVEAT, LICENCE, TEST_CELLS, fetch_cells, write_table
+from training.examples.solar_cells import CAVEAT, LICENCE, TEST_CELLS, fetch_cells, write_table
 
 SEEDS = (11, 23, 37, 53, 71)
-WAYS = ("probe", "mirrors", "tuned", "committee", "distilled")
-ADDS_TO = {"mirrors": "probe", "tuned": "mirrors", "committee": "tuned", "distilled": "tuned"}
+WAYS = ("probe", "flips", "tuned", "tta", "distilled")
+ADDS_TO = {"flips": "probe", "tuned": "flips", "tta": "tuned", "distilled": "tuned"}
 """What each way is compared with."""
-SCORINGS = ("weighted", "majority", "alike")
+SCORINGS = ("weighted", "majority", "unweighted")
 MEASURES = ("accuracy", "balanced", "macro_f1", "auc")
 PARTS = ("all", "mono", "poly")
 RESULTS = Path(__file__).with_name("elpv.csv")
@@ -44,8 +45,8 @@ PUBLISHED = "Published (Deitsch et al. 2019): SVM 82.44 %, fine-tuned VGG-19 88.
 COLUMNS = ("way", "seed", "cells", "scoring", "images", *MEASURES, "seconds", "cpu_seconds")
 
 PROBE = TrainSettings(name="elpv", size=224, freeze="head", mirror="none", l2=0.01, int8="off")
-MIRRORS = replace(PROBE, mirror="all")
-TUNED = replace(MIRRORS, freeze="none", head_epochs=10, slower=50)
+FLIPPED = PROBE.with_changes(mirror="all")
+TUNED = FLIPPED.with_changes(freeze="none", head_epochs=10, slower=50)
 
 
 def table() -> Path:
@@ -63,39 +64,42 @@ def table() -> Path:
 
 
 def run(data: Path, seed: int, wanted: Sequence[str]) -> Iterator[list[dict[str, object]]]:
-    """The rows of one way after the other on one split; ``committee`` comes with ``tuned``."""
+    """The rows of one way after the other on one split; ``tta`` comes with ``tuned``."""
+    from models.runtime.open import open_runtime
     from training.data.dataset import Fractions, read_dataset
-    from training.distill.teacher import answers
-    from training.features.cache import VIEWS
+    from training.evaluate.metrics import logits_of
+    from training.features.cached_augmentation import FLIPS, flipped
     from training.pipeline import learn
-    from training.publish.publish import keep
-    from training.publish.trial import trial
+    from training.publish.publish import export_outcome, publish
     from training.runs import new_run
 
     nothing_held_out = Fractions(validation=0)
     dataset = read_dataset(data, seed=seed, test_size=TEST_CELLS, fractions=nothing_held_out, quiet=True)
-    for way, settings in (("probe", PROBE), ("mirrors", MIRRORS), ("tuned", TUNED), ("distilled", TUNED)):
+    for way, settings in (("probe", PROBE), ("flips", FLIPPED), ("tuned", TUNED), ("distilled", TUNED)):
         if way not in wanted and not (way == "tuned" and "distilled" in wanted and taught_by(seed) is None):
             continue
         clock = stopwatch()
         teacher = taught_by(seed) if way == "distilled" else None
-        settings = replace(settings, name=f"elpv-{way}-{seed}", seed=seed, teacher=teacher)
+        settings = settings.with_changes(name=f"elpv-{way}-{seed}", seed=seed, teacher=teacher)
         outcome = learn(dataset, settings, new_run(settings, data))
         spent = clock()
-        with trial(outcome) as network:
-            views = VIEWS["all"] if way == "tuned" else VIEWS["none"]
-            by_view = [answers(network.runtime, dataset.test, view, network.card) for view in views]
+        views = FLIPS["all"] if way == "tuned" else FLIPS["none"]
+        with (
+            export_outcome(outcome) as model,
+            closing(open_runtime(model, precision="float32", hint="throughput")) as runtime,
+        ):
+            by_view = [logits_of(runtime, dataset.test, model.card, partial(flipped, flip=view)) for view in views]
         if way == "tuned":
-            keep(outcome)  # as the teacher of ``distilled``, which may be run another day
+            publish(outcome)  # as the teacher of ``distilled``, which may be run another day
             averaged = np.mean(by_view, axis=0)
-            yield [{"way": "committee", "seed": seed, **row, **spent} for row in scores(averaged, dataset.test)]
+            yield [{"way": "tta", "seed": seed, **row, **spent} for row in scores(averaged, dataset.test)]
         yield [{"way": way, "seed": seed, **row, **spent} for row in scores(by_view[0], dataset.test)]
 
 
 def taught_by(seed: int) -> str | None:
     """The tag of the tuned network of that seed, if the store has it with these settings."""
     name = f"elpv-tuned-{seed}"
-    wanted = replace(TUNED, name=name, seed=seed).as_dict()
+    wanted = TUNED.with_changes(name=name, seed=seed).as_dict()
     stored = [model for model in store.list_models(name) if model.card.settings == wanted]
     return stored[0].tag if stored else None
 
@@ -147,7 +151,7 @@ def main() -> None:
     data, rows = table(), known()
     for seed in SEEDS[: options.seeds]:
         missing = [way for way in options.ways if not any(row["way"] == way and row["seed"] == seed for row in rows)]
-        for fresh in run(data, seed, ["tuned" if way == "committee" else way for way in missing]):
+        for fresh in run(data, seed, ["tuned" if way == "tta" else way for way in missing]):
             rows = [row for row in rows if (row["way"], row["seed"]) != (fresh[0]["way"], seed)] + fresh
             write_table(RESULTS, rows)
     for line in report(rows):
@@ -183,8 +187,8 @@ def report(rows: Sequence[dict[str, object]]) -> Iterator[str]:
         gains = [[b[seed]["accuracy"] - a[seed]["accuracy"] for seed in sorted(a.keys() & b.keys())] for a, b in pairs]
         if all(gains):
             yield f"| {after} after {before} | " + " | ".join(spread(gain, sign="+") for gain in gains) + " |"
-    for way in ("probe", "mirrors", "tuned", "distilled"):
-        found = by_seed(rows, way, "alike", "all").values()
+    for way in ("probe", "flips", "tuned", "distilled"):
+        found = by_seed(rows, way, "unweighted", "all").values()
         if found:
             wall, cpu = (np.mean([row[key] for row in found]) for key in ("seconds", "cpu_seconds"))
             yield f"{way}: {wall:.0f} s a seed by the clock, {cpu:.0f} s of processor time."

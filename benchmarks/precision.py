@@ -8,15 +8,13 @@ cores once the features are cached.
 import argparse
 import os
 import tempfile
-from dataclasses import replace
 
 import numpy as np
 
 from benchmarks.elpv import SEEDS, spread
 from models.environment import before_tensorflow
 from training.config import catseye_home
-from training.examples.elpv import CAVEAT, LICENCE, TEST_CELLS, fetch_cells
-from training.examples.solar_cells import SETTINGS, cells_table
+from training.examples.solar_cells import CAVEAT, LICENCE, SETTINGS, TEST_CELLS, cells_table, fetch_cells
 
 
 def main() -> None:
@@ -27,7 +25,7 @@ def main() -> None:
     before_tensorflow()
     from training.data.dataset import Fractions, read_dataset
     from training.pipeline import learn
-    from training.publish.publish import keep
+    from training.publish.publish import publish
     from training.runs import new_run
 
     data = cells_table(fetch_cells(), catseye_home() / "data" / "solar-cells.csv")
@@ -35,10 +33,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as store:
         os.environ["BENTOML_HOME"] = store
         for seed in SEEDS[: options.seeds]:
-            settings = replace(SETTINGS, name="precision", seed=seed)
+            settings = SETTINGS.with_changes(name="precision", seed=seed)
             fractions = Fractions(validation=0.1)
             dataset = read_dataset(data, seed=seed, test_size=TEST_CELLS, fractions=fractions, quiet=True)
-            card = keep(learn(dataset, settings, new_run(settings, data))).card
+            card = publish(learn(dataset, settings, new_run(settings, data))).card
             plain, rounded = (export.accuracy or 0.0 for export in card.exports)
             found.append((plain, rounded))
             drop = 100 * (plain - rounded)

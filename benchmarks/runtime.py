@@ -1,4 +1,4 @@
-"""The runtimes side by side on MobileNetV2: images a second, each beside TensorFlow's of the same run.
+"""The runtimes side by side on MobileNetV2: images per second, each beside TensorFlow's of the same run.
 
     python -m benchmarks.runtime [--seconds 0.5] [--rounds 3]
 
@@ -22,9 +22,11 @@ import numpy as np
 
 from models.card import Card, Precision, WeightsProvenance
 from models.export.head import write_head
-from models.export.openvino import export_openvino, quantize
+from models.export.int8 import quantize
+from models.export.openvino import export_openvino
 from models.network.classifier import build_classifier, head_arrays
-from models.runtime.base import Kind, Runtime, open_runtime
+from models.runtime.base import Kind, Runtime
+from models.runtime.open import open_runtime
 from models.store.store import KERAS_FILE, StoredModel
 
 SIZE = 224
@@ -34,7 +36,7 @@ import sys
 from pathlib import Path
 import numpy as np
 from models.card import Card
-from models.runtime.base import open_runtime
+from models.runtime.open import open_runtime
 from models.store.store import StoredModel
 folder = Path(sys.argv[1])
 card = Card.model_validate_json((folder / "card.json").read_text())
@@ -102,7 +104,7 @@ def cases(model: StoredModel, sparing: StoredModel) -> list[Case]:
 
 
 def measure(case: Case, seconds: float) -> float:
-    """Images a second."""
+    """Images per second."""
     images = np.random.default_rng(1).integers(0, 256, (case.batch, SIZE, SIZE, 3), dtype=np.uint8)
     done = [0] * case.callers
     begin = time.perf_counter()

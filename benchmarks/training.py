@@ -29,10 +29,10 @@ from models.network.classifier import Classifier, HeadSpec, build_classifier
 from models.network.freezing import Freeze, apply_freeze
 from models.network.pretrained import load_weights
 from training.data.dataset import Dataset, labels_of, load_batch, targets_of
-from training.examples.elpv import fetch_cells
+from training.examples.solar_cells import fetch_cells
 from training.features.cache import cached_rows
-from training.features.frozen_trunk import cut_at_embedding, cut_where_training_begins
-from training.features.keras_dataset import ActivationSource, Batches
+from training.features.frozen_trunk import base_trunk, frozen_trunk
+from training.features.keras_dataset import Batches, FeatureSource
 from training.fit.checkpoint import Checkpoint
 from training.fit.trainer import Schedule, StandardHead, fit
 
@@ -46,7 +46,7 @@ PHASES: dict[Freeze, tuple[str, float]] = {
 
 @dataclass(frozen=True)
 class Result:
-    """Seconds of one way to train, and the share of held-out images that are right afterwards."""
+    """Seconds of one way to train, and the accuracy on held-out images afterwards."""
 
     seconds: float
     accuracy: float
@@ -55,7 +55,7 @@ class Result:
 def cells(count: int) -> Dataset:
     """So many cells, half of them surely defective, split by seed 0."""
     from training.data.dataset import read_dataset
-    from training.examples.elpv import write_table
+    from training.examples.solar_cells import write_table
 
     sure = [cell for cell in fetch_cells() if cell.probability in (0.0, 1.0)]
     chosen = [cell for wanted in (0.0, 1.0) for cell in [c for c in sure if c.probability == wanted][: count // 2]]
@@ -102,15 +102,15 @@ def cached(data: Dataset, size: int, epochs: int, freeze: Freeze, rate: float, s
     classifier = network(size)
     began = time.perf_counter()
     apply_freeze(classifier, freeze)
-    cut = cut_at_embedding(classifier) if freeze == "head" else cut_where_training_begins(classifier)
-    rows = cached_rows(cut, data.train, ("plain",), title=f"activations ({freeze})")
+    trunk = base_trunk(classifier) if freeze == "head" else frozen_trunk(classifier)
+    rows = cached_rows(trunk, data.train, ("plain",), title=f"activations ({freeze})")
     ones = np.ones(len(data.train), np.float32)
-    train = Batches(ActivationSource(cut, rows), targets_of(data.train, 2), ones, batch_size=BATCH, seed=0)
-    model = head_over(classifier, *scale).model(None if freeze == "head" else cut)
+    train = Batches(FeatureSource(trunk, rows), targets_of(data.train, 2), ones, batch_size=BATCH, seed=0)
+    model = head_over(classifier, *scale).model(None if freeze == "head" else trunk)
     schedule = Schedule(phase=freeze, title="t", epochs=epochs, patience=epochs, learning_rate=rate)
     fit(model, train, None, schedule, Checkpoint(Path(tempfile.mkdtemp(prefix="catseye-bench-"))))
     seconds = time.perf_counter() - began
-    held = ActivationSource(cut, cached_rows(cut, data.test, ("plain",), title="held out"))
+    held = FeatureSource(trunk, cached_rows(trunk, data.test, ("plain",), title="held out"))
     places = np.arange(len(data.test))
     inputs = held.take(places, np.zeros_like(places), np.random.default_rng(0))
     return Result(seconds, _right(model.predict(list(inputs) if len(inputs) > 1 else inputs[0], verbose=0), data))

@@ -1,1 +1,1 @@
-"""Ground floor: what a classifier is. Knows no data set and no HTTP."""
+"""catseye's models: what a classifier is. Knows no data set and no HTTP."""

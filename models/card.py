@@ -1,4 +1,4 @@
-"""The model card: everything a stored classifier says about itself, kept as ``card.json``."""
+"""The model card: the description of a stored classifier, kept as ``card.json``."""
 
 import math
 from datetime import UTC, datetime
@@ -63,7 +63,7 @@ class WeightsProvenance(Part):
 
 
 class DataFingerprint(Part):
-    """Which images a model saw, by content."""
+    """Which images a model was trained on, by content."""
 
     name: str
     images: int
@@ -101,7 +101,7 @@ class Metrics(Part):
 
 
 class Reference(Part):
-    """What the model predicted on its held-out images: the yardstick for drift."""
+    """What the model predicted on its held-out images: the reference for drift."""
 
     classes: dict[str, float]
     """Share of each predicted label."""
@@ -111,7 +111,7 @@ class Reference(Part):
 
 
 class Distillation(Part):
-    """Whose answers a student learnt beside the labels, and what the same network reaches without them."""
+    """The teacher of a distilled model, and how the same network does without it."""
 
     teacher: str
     """NAME:VERSION."""
@@ -119,12 +119,12 @@ class Distillation(Part):
     share: float
     """Weight of the teacher in the loss; the labels have the rest."""
     gain: float
-    """Accuracy less that of the same network trained directly: same images, split and seed."""
+    """Accuracy minus that of the same network trained directly: same images, split and seed."""
     gain_low: float
     gain_high: float
-    """95 % interval of the gain, from the test images that the two answer differently."""
+    """95 % interval of the gain, from the test images on which the two differ."""
     direct: Metrics
-    """Of the network that was trained directly, in float32."""
+    """Metrics of the network that was trained directly, in float32."""
 
 
 class Export(Part):
@@ -141,7 +141,7 @@ class Export(Part):
 
 
 class Card(Part):
-    """A stored classifier's description of itself."""
+    """The description of a stored classifier."""
 
     schema_version: int = CARD_SCHEMA
     name: str

@@ -1,4 +1,4 @@
-"""One tree for everything that can go wrong because of what a user gave us.
+"""The errors that users can cause: one tree.
 
 ``CatseyeError`` carries the HTTP status and the stable ``code`` of the error contract, so that the
 service maps an error to a reply without a table, and the command line prints the same sentence.
@@ -30,7 +30,7 @@ class CatseyeError(Exception):
 
 
 class BadImage(CatseyeError):
-    """The bytes are no image, or a broken one."""
+    """The bytes are not an image, or a damaged one."""
 
     status, code, title = 400, "bad_image", "Not a readable image"
 
@@ -53,6 +53,12 @@ class UnknownLayer(CatseyeError):
     status, code, title = 404, "unknown_layer", "Unknown layer"
 
 
+class SlowBody(CatseyeError):
+    """The client did not send its whole body before the deadline."""
+
+    status, code, title = 408, "slow_body", "Body too slow"
+
+
 class TooLarge(CatseyeError):
     """The body is over the byte limit."""
 
@@ -60,19 +66,19 @@ class TooLarge(CatseyeError):
 
 
 class TooManyPixels(CatseyeError):
-    """The image header promises more pixels or frames than the limit."""
+    """The image header declares more pixels or frames than the limit."""
 
     status, code, title = 413, "too_many_pixels", "Too many pixels"
 
 
 class UnsupportedMedia(CatseyeError):
-    """The content type is none that the route reads."""
+    """The route does not read this content type."""
 
     status, code, title = 415, "unsupported_media", "Unsupported media type"
 
 
 class BadParameter(CatseyeError):
-    """A parameter or setting has a value outside its domain."""
+    """A parameter or setting has an invalid value."""
 
     status, code, title = 422, "bad_parameter", "Bad parameter"
 

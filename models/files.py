@@ -1,15 +1,13 @@
-"""Files written whole or not at all, and hashes of them."""
+"""Files written atomically, hashes, and errors of the disk."""
 
 import hashlib
 import os
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
-from models.errors import BadParameter, StoreError
-
-_CHUNK = 1 << 20
+from models.errors import BadParameter, CatseyeError, StoreError
 
 
 def write_whole(path: Path, data: bytes) -> None:
@@ -56,11 +54,8 @@ def sync_tree(folder: Path) -> None:
 
 def sha256_of(path: Path) -> str:
     """SHA-256 of a file's content, in hexadecimal."""
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while chunk := file.read(_CHUNK):
-            digest.update(chunk)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -72,19 +67,19 @@ def files_below(folder: Path) -> Iterator[tuple[str, Path]]:
 
 
 @contextmanager
-def disk_errors(what: str) -> Iterator[None]:
-    """Turn an ``OSError`` into a ``StoreError`` that begins with ``what`` failed and names the file."""
+def disk_errors(
+    what: str,
+    advice: str = "Check the free space and the permissions, or set BENTOML_HOME to another disk.",
+    raises: type[CatseyeError] = StoreError,
+) -> Iterator[None]:
+    """Turn an ``OSError``, such as a full disk, into one sentence on ``what`` failed and why, and the ``advice``."""
     try:
         yield
     except OSError as error:
-        where = f" ({error.filename})" if error.filename else ""
-        raise StoreError(
-            f"{what}: {error.strerror or error}{where}. "
-            "Check the free space and the permissions, or set BENTOML_HOME to another disk."
-        ) from error
+        where = f" ({error.filename})" if error.filename and str(error.filename) not in what else ""
+        raise raises(f"{what}: {error.strerror or error}{where}. {advice}") from error
 
 
-def cannot_write(path: Path, error: OSError) -> BadParameter:
-    """What to say of a command's output that cannot be written."""
-    reason = error.strerror or type(error).__name__
-    return BadParameter(f"{path} cannot be written ({reason}). Choose another place with --output.")
+def output_errors(path: Path) -> AbstractContextManager[None]:
+    """``disk_errors`` for the output of a command: ``BadParameter`` where it cannot be written."""
+    return disk_errors(f"{path} cannot be written", "Choose another place with --output.", BadParameter)

@@ -1,1 +1,1 @@
-"""From a stored classifier to HTTP. Imports models, never training; never TensorFlow at start."""
+"""catseye's service: from a stored classifier to HTTP. Imports models, never training; never TensorFlow at start."""

@@ -1,24 +1,21 @@
-"""The BentoML service: ``bentoml serve service.app:Catseye``.
+"""The BentoML service: ``bentoml serve service.app:Catseye``, and what the workers of ``catseye serve`` serve.
 
-BentoML runs the process, the workers and the probes; the public routes are a FastAPI application mounted
-on it, since BentoML's own upload path has no body limit, answers a broken image with a 500 and halves the
-throughput (docs/decisions).
+The public routes are a FastAPI application mounted on it, since BentoML's own upload path has no body limit, answers
+a broken image with a 500 and halves the throughput (docs/decisions).
 
-BentoML's supervisor imports this module too, only to read how many workers to start. So what a worker alone
-needs (FastAPI, the decoders, the networks) is imported when a worker begins, not above.
+``bentoml serve`` imports this module in its supervisor too, only to read how many workers to start. So what a worker
+alone needs (FastAPI, the decoders, the networks) is imported when a worker begins, not above.
 """
 
 import os
-import signal
 import threading
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import bentoml
-from _bentoml_sdk import Service
 
-from service.process.drain import Drain
-from service.process.launcher import is_configured
+from service.asgi.drain import Drain
+from service.compatibility import is_configured
 from service.settings import get_settings
 
 if TYPE_CHECKING:
@@ -30,27 +27,12 @@ drain = Drain()
 
 
 def tracing() -> dict[str, Any]:
-    """BentoML's tracing as its own configuration says; without one, no span is made for nobody.
+    """BentoML's tracing as its own configuration says; without one, no span is made.
 
     Spans that no exporter takes would cost more than all else around a network.
     """
     configured = "BENTOML_CONFIG" in os.environ or "tracing" in os.environ.get("BENTOML_CONFIG_OPTIONS", "")
     return {} if configured else {"excluded_urls": [".*"]}
-
-
-class Fronted(Service[Any]):  # type: ignore[misc]  # BentoML says nothing of its types
-    """A service whose edge is the first to see a request, unless BentoML is configured to do something before.
-
-    BentoML's own middlewares make a task and a timer for each request, which stays for as long as its limit, though the
-    edge has set one already.
-    """
-
-    def to_asgi(self, *args: Any, **more: Any) -> Any:
-        """The application that a worker serves."""
-        if is_configured():
-            self.add_asgi_middleware(edged)
-            return super().to_asgi(*args, **more)
-        return edged(super().to_asgi(*args, **more))
 
 
 @cache
@@ -68,17 +50,14 @@ async def mounted(scope: "Scope", receive: "Receive", send: "Send") -> None:
     await web()(scope, receive, send)
 
 
-def edged(app: "ASGIApp") -> "ASGIApp":
-    """BentoML's application with the edge around it."""
-    from service.asgi.middleware import Edge
-    from service.fast_path import Shortcut
-    from service.process.sockets import stop_listening
-    from service.routes.turnstile import Turnstile
+def with_middleware(app: "ASGIApp") -> "ASGIApp":
+    """BentoML's application with our middleware around it."""
+    from service.asgi.middleware import ServiceMiddleware
+    from service.fast_path import FastPath
 
-    if settings.cors_origins:  # pages of other origins would not be shown what comes from outside the application
-        return Edge(app, settings=settings, drain=drain, web=mounted, last_call=stop_listening)
-    turnstile = Turnstile(lambda: web().state.gateway)
-    return Edge(app, settings=settings, drain=drain, web=Shortcut(web), turnstile=turnstile, last_call=stop_listening)
+    # The fast path has no headers for pages of other origins.
+    routes = mounted if settings.cors_origins else FastPath(web)
+    return ServiceMiddleware(app, settings=settings, drain=drain, routes=routes)
 
 
 @bentoml.service(
@@ -88,65 +67,63 @@ def edged(app: "ASGIApp") -> "ASGIApp":
     tracing=tracing(),
     metrics={"enabled": False},  # its series carry the raw path, so that a scan grows them without end
     logging={"access": {"enabled": False}},
-    service_class=Fronted,
 )
 @bentoml.asgi_app(mounted, path="/")
 class Catseye:
     """Classifies images with every model in the store."""
 
     def __init__(self) -> None:
-        from service.inference.preload import opening
+        from service.inference.preload import preload
+        from service.inference.store_watcher import StoreWatcher
         from service.logs import write_log_lines
+        from service.metrics import count_worker
 
         write_log_lines()
-        begun = opening()
+        begun = preload()
         # The networks are compiled outside of the interpreter, so the routes are made meanwhile.
         making = threading.Thread(target=web, name="catseye-web")
         making.start()
-        from uvicorn.protocols.http.auto import AutoHTTPProtocol
-
-        from service.asgi.protocol import Laggards
-        from service.inference.store_watcher import Lookout
-        from service.metrics import count_worker
-        from service.process.garbage import Garbage
-        from service.process.heartbeat import begin_beating
-        from service.process.parent_death import leave_with_parent
-        from service.process.sockets import drop_unread
-
-        leave_with_parent(drain)
         count_worker(settings.workers)
-        drop_unread(settings.timeout)
-        Laggards(settings.timeout).watch(AutoHTTPProtocol)
         self._pipeline = begun.result()
         making.join()
-        web().state.gateway = self._pipeline
-        registry = self._pipeline.registry
-        self._garbage = Garbage(lambda: registry.changes if settings.runtime == "tensorflow" else 0)
-        self._garbage.begin()  # ``service.process.worker`` turned it off
-        self._lookout = Lookout(self._look, settings.reload_seconds)
+        web().state.pipeline = self._pipeline
+        self._watcher = StoreWatcher(self._pipeline.registry.refresh, settings.reload_seconds)
         if settings.reload_seconds:
-            self._lookout.begin()
-        if not begin_beating():
-            os.kill(os.getpid(), signal.SIGTERM)  # the server ended while this worker was on its way
+            self._watcher.start()
 
-    def _look(self) -> None:
-        self._pipeline.registry.refresh()
-        self._garbage.look()
+    # Both are coroutines, since BentoML calls plain functions in threads, which other work may hold.
 
-    def __is_ready__(self) -> bool:
-        """Whether a model is loaded and warm, and the server is not on its way out."""
+    async def __is_ready__(self) -> bool:
+        """Whether a model is loaded and warm, and the server is not shutting down."""
         return self._pipeline.ready() and not drain.draining()
 
-    def __is_alive__(self) -> bool:
+    async def __is_alive__(self) -> bool:
         """Whether the process answers, which it does if this runs."""
         return True
 
     @bentoml.on_shutdown  # type: ignore[untyped-decorator]  # BentoML annotates only the outer one
     def end(self) -> None:
-        """Let running work end, then close the models."""
+        """Close the models, once running requests have ended."""
         from service.logs import flush_log_lines
 
-        drain.begin(0)
-        self._lookout.end()
+        self._watcher.stop()
         self._pipeline.close()
         flush_log_lines()
+
+
+_service: Any = Catseye  # the decorator makes a BentoML service of it, which its annotation does not say
+_service.add_asgi_middleware(with_middleware)
+
+
+def asgi() -> "ASGIApp":
+    """What a worker of ``catseye serve`` serves.
+
+    Our middleware is the first to see a request, unless BentoML is configured, whose tracing and CORS then are.
+    BentoML's own middlewares make a task and a timer for each request, which stays for as long as its limit, though
+    ours has set one already.
+    """
+    if is_configured():
+        bentoml.server_context.service_name = _service.name  # which spans carry
+        return cast("ASGIApp", _service.to_asgi())
+    _service.middlewares.clear()
+    return with_middleware(_service.to_asgi())

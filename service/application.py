@@ -3,41 +3,33 @@
 from collections.abc import Awaitable, Callable
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from fastapi import FastAPI
+import anyio
+import anyio.to_thread
+from fastapi import FastAPI, Response
 from fastapi.staticfiles import StaticFiles
 from starlette.middleware.cors import CORSMiddleware
 from starlette.responses import FileResponse
-from starlette.types import ASGIApp, Receive, Scope, Send
 
-from service.asgi.problem import PROTOCOL_PATH, add_handlers
-from service.routes import classify, embed, explain, models
+from service.asgi.problem import add_handlers
+from service.metrics import CONTENT_TYPE_LATEST, exposition
+from service.routes import classify, embed, explain, feature_maps, models
 from service.routes.lab import routes as lab
-from service.routes.openapi import add_examples
-from service.routes.schemas import PROBLEMS, Problem
+from service.routes.openapi import extend_document
+from service.routes.schemas import PROBLEMS
 from service.routes.v2 import routes as v2
 from service.settings import Settings
 
 PAGE = Path(__file__).parent / "page"
+_ONE_SCRAPE: Final = anyio.CapacityLimiter(1)
+"""Of its own, so that a scrape does not wait for other work in threads."""
 REFERENCE = "fastapi_offline"
 """Distribution that carries Swagger UI, so that ``/docs`` works without the web."""
-CONTENT_SECURITY_POLICY = (
-    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; connect-src 'self'; "
-    "font-src 'self'; media-src 'self' blob:; manifest-src 'self'; base-uri 'none'; form-action 'none'; "
-    "frame-ancestors 'none'"
-)
-
-PAGE_HEADERS: Final = (
-    (b"content-security-policy", CONTENT_SECURITY_POLICY.encode()),
-    (b"x-content-type-options", b"nosniff"),
-    (b"referrer-policy", b"no-referrer"),
-)
-"""On every reply: nothing from elsewhere, no inline script, no framing, no sniffing."""
 
 
 def create_web(settings: Settings) -> FastAPI:
-    """The application; ``app.state.gateway`` is set where the models are loaded."""
+    """The application; ``app.state.pipeline`` is set when the models are loaded."""
     app = FastAPI(
         title="catseye",
         version=version("catseye"),
@@ -48,14 +40,14 @@ def create_web(settings: Settings) -> FastAPI:
     )
     app.state.limits = settings.limits
     add_handlers(app)
-    for routes in (classify, models, explain, embed, lab, v2):
+    for routes in (classify, feature_maps, models, explain, embed, lab, v2):
         app.include_router(routes.router)
+    app.add_api_route("/metrics", _metrics, include_in_schema=False)
     app.add_api_route("/page/links.json", _links(settings), include_in_schema=False)
     app.mount("/page", StaticFiles(directory=PAGE), name="page")
     app.add_api_route("/", _index, include_in_schema=False)
     app.mount("/docs/assets", StaticFiles(packages=[(REFERENCE, "static")]), name="reference")
     app.add_api_route("/docs", _reference, include_in_schema=False)
-    app.add_middleware(_PageHeaders)
     if settings.cors_origins:
         app.add_middleware(
             CORSMiddleware,
@@ -64,29 +56,8 @@ def create_web(settings: Settings) -> FastAPI:
             allow_headers=["content-type", "x-api-key", "authorization", "x-request-id"],
             expose_headers=["x-request-id", "retry-after"],
         )
-    _describe_problems(app)
+    extend_document(app)
     return app
-
-
-def _describe_problems(app: FastAPI) -> None:
-    """Put problems and examples into the document, and drop FastAPI's own schemas for errors, which are never sent."""
-    plain = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        if app.openapi_schema is None:
-            document = plain()
-            schemas = document.setdefault("components", {}).setdefault("schemas", {})
-            schemas["Problem"] = Problem.model_json_schema()
-            for name in ("HTTPValidationError", "ValidationError"):
-                schemas.pop(name, None)
-            for path, operations in document["paths"].items():
-                for operation in operations.values() if path.startswith(PROTOCOL_PATH) else ():
-                    operation["responses"].pop("422", None)
-            add_examples(document)
-            app.openapi_schema = document
-        return app.openapi_schema
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's documented way to extend the document
 
 
 def _links(settings: Settings) -> Callable[[], Awaitable[dict[str, str]]]:
@@ -98,28 +69,14 @@ def _links(settings: Settings) -> Callable[[], Awaitable[dict[str, str]]]:
     return links
 
 
+async def _metrics() -> Response:
+    text = await anyio.to_thread.run_sync(exposition, limiter=_ONE_SCRAPE)
+    return Response(text, media_type=CONTENT_TYPE_LATEST)
+
+
 async def _index() -> FileResponse:
     return FileResponse(PAGE / "index.html")
 
 
 async def _reference() -> FileResponse:
     return FileResponse(PAGE / "docs.html")
-
-
-class _PageHeaders:
-    """Puts ``PAGE_HEADERS`` on every reply."""
-
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self._app(scope, receive, send)
-            return
-
-        async def with_headers(message: Any) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [*message.get("headers", ()), *PAGE_HEADERS]
-            await send(message)
-
-        await self._app(scope, receive, with_headers)

@@ -1,15 +1,14 @@
-"""The commands of serving: serve, classify, features, tune. None of them needs TensorFlow."""
+"""The commands of serving: serve, classify, features, tune. None of them imports TensorFlow."""
 
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated
+from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from models.errors import BadParameter
-from models.files import cannot_write
+from models.files import output_errors
 from service.settings import read_settings
 
 if TYPE_CHECKING:
@@ -19,25 +18,26 @@ if TYPE_CHECKING:
     from models.errors import CatseyeError
     from models.store.store import StoredModel
     from service.inference.execution_plan import Plan
-    from service.offline.classify import TableFormat
     from service.offline.run_folder import Terms
     from service.settings import Settings
 
-app = typer.Typer(help="Serve classifiers, or run them on files.", add_completion=False, pretty_exceptions_enable=False)
+app = typer.Typer(
+    help="Serve classifiers, or run them on image files.", add_completion=False, pretty_exceptions_enable=False
+)
 
-Paths = Annotated[list[Path], typer.Argument(help="Image files, and folders of image files.", show_default=False)]
-Model = Annotated[str | None, typer.Option(help="Name in the store; by default the model stored last.")]
-Version = Annotated[str | None, typer.Option(help="Version in the store; by default the newest.")]
-Fast = Annotated[bool, typer.Option("--fast", help="Use the model's fast variant.")]
-Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write; by default standard output.")]
+Paths = Annotated[list[Path], typer.Argument(help="Image files, or folders of image files.", show_default=False)]
+Model = Annotated[str | None, typer.Option(help="Model to use.", show_default="the one stored last")]
+Version = Annotated[str | None, typer.Option(help="Version of the model.", show_default="the newest")]
+Fast = Annotated[bool, typer.Option("--fast", help="Use the fast variant of the model.")]
+Output = Annotated[Path | None, typer.Option("--output", "-o", help="File to write.", show_default="standard output")]
 
 _SHOWN = 20
-"""So many bad files of a run on Ray are named on the terminal; a file lists all."""
+"""Most bad files of a run on Ray that are shown; a file lists all."""
 
 
 @app.callback()
 def _commands() -> None:
-    """Serve classifiers, or run them on files."""
+    """Serve classifiers, or run them on image files."""
 
 
 @app.command()
@@ -45,10 +45,10 @@ def serve(
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "0.0.0.0",  # noqa: S104 - a server
     port: Annotated[int, typer.Option(min=1, max=65535, help="Port to listen on.")] = 3000,
 ) -> None:
-    """Serve the store's classifiers over HTTP; settings are environment variables CATSEYE_*."""
-    from service.process import launcher
+    """Serve the models in the store over HTTP. Settings are environment variables CATSEYE_*."""
+    from service.process import supervisor
 
-    raise typer.Exit(launcher.serve(host, port, read_settings(), meanwhile=_say_if_empty))
+    raise typer.Exit(supervisor.serve(host, port, read_settings(), meanwhile=_say_if_empty))
 
 
 def _say_if_empty() -> None:
@@ -56,8 +56,8 @@ def _say_if_empty() -> None:
 
     if not list_models():
         typer.echo(
-            "catseye: the store has no model yet, so /readyz says 503. Train one with `catseye train DIR --name NAME`; "
-            "it is served as soon as it is stored.",
+            "catseye: the store has no model yet, so /readyz answers 503. "
+            "Train one with `catseye train DIR --name NAME`; it is served as soon as it is stored.",
             err=True,
         )
 
@@ -68,38 +68,36 @@ def classify(
     model: Model = None,
     version: Version = None,
     fast: Fast = False,
-    top_k: Annotated[int, typer.Option(min=1, help="So many labels for each image.")] = 5,
-    format: Annotated[str, typer.Option(help="jsonl or csv.")] = "jsonl",
+    top_k: Annotated[int, typer.Option(min=1, help="Number of labels for each image.")] = 5,
+    format: Annotated[Literal["jsonl", "csv"], typer.Option(help="Output format.")] = "jsonl",
     output: Output = None,
     engine: Annotated[
-        str, typer.Option(help="threads; or ray, whose workers fill the folder --output and go on where they were.")
+        Literal["threads", "ray"],
+        typer.Option(help="ray runs many processes, which write to the folder --output; a stopped run is resumed."),
     ] = "threads",
-    workers: Annotated[int | None, typer.Option(min=1, help="Of Ray; by default one for each core.")] = None,
-    shard: Annotated[int, typer.Option(min=1, help="Images in each of the tables that Ray's workers write.")] = 1000,
+    workers: Annotated[
+        int | None, typer.Option(min=1, help="Processes of Ray.", show_default="one for each core")
+    ] = None,
+    shard: Annotated[int, typer.Option(min=1, help="Images in each file that Ray writes.")] = 1000,
 ) -> None:
-    """Classify image files without a server, going on after bad ones; exit code 1 if there were any."""
+    """Classify image files without a server. Bad files are listed, and the exit code is then 1."""
     from service.offline import classify as offline
 
-    if format not in ("jsonl", "csv"):
-        raise BadParameter(f"--format is {format!r}. Use jsonl or csv.")
-    if engine not in ("threads", "ray"):
-        raise BadParameter(f"--engine is {engine!r}. Use threads or ray.")
     if engine == "ray" and output is None:
-        raise BadParameter("Ray's workers write a folder of tables. Name it with --output.")
+        raise BadParameter("Ray writes a folder of tables. Name it with --output.")
     settings = read_settings()
     files = offline.find_files(paths)
     stored = offline.find_model(model, version, fast=fast)
-    kind: TableFormat = "csv" if format == "csv" else "jsonl"
     if engine == "ray" and output is not None:
         from service.offline.ray import terms_of
 
-        terms = terms_of(stored, settings, paths, kind=kind, top_k=top_k, shard=shard)
+        terms = terms_of(stored, settings, paths, kind=format, top_k=top_k, shard=shard)
         _classify_on_ray(output, terms, files, stored, settings, workers)
         return
     served = offline.load(stored, settings)
     bad: list[tuple[Path, CatseyeError]] = []
     with _opened(output) as out, _progress() as progress:
-        table = offline.Table(out, kind, served, top_k)
+        table = offline.Table(out, format, served, top_k)
         for result in progress.track(
             offline.classify(served, files, settings, top_k), total=len(files), description=served.stored.tag
         ):
@@ -128,8 +126,8 @@ def _classify_on_ray(
             task = progress.add_task(stored.tag, total=run.images, completed=run.images - left)
             for images in ray.classify(stored, settings, run, workers):
                 progress.advance(task, images)
-        bad = run.keep_errors()
-        for path, detail in run.first_errors(_SHOWN):
+        bad, shown = run.keep_errors(_SHOWN)
+        for path, detail in shown:
             typer.echo(f"catseye: {path}: {detail}", err=True)
     typer.echo(f"catseye: {run.images - bad} files are classified in {folder}.", err=True)
     if bad:
@@ -140,27 +138,31 @@ def _classify_on_ray(
 
 def _progress() -> "Progress":
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=Console(stderr=True), transient=True)
+    return Progress(console=Console(stderr=True), transient=True)
 
 
 @app.command()
 def features(
     paths: Paths,
-    layer: Annotated[list[str] | None, typer.Option(help="Name or index; may be repeated.")] = None,
-    channels: Annotated[str | None, typer.Option(help="0,3,8-15, or strongest:8, or all.")] = None,
-    format: Annotated[str | None, typer.Option(help="png, npz or json; by default as the output's name ends.")] = None,
+    layer: Annotated[
+        list[str] | None, typer.Option(help="Name or index of a layer; can be repeated.", show_default="the last")
+    ] = None,
+    channels: Annotated[str | None, typer.Option(help="Channels: 0,3,8-15, or strongest:8, or all.")] = None,
+    format: Annotated[
+        Literal["png", "npz", "json"] | None,
+        typer.Option(help="File format.", show_default="by the suffix of --output, else png"),
+    ] = None,
     model: Model = None,
     version: Version = None,
     fast: Fast = False,
     output: Annotated[
         Path | None,
-        typer.Option("--output", "-o", help="File to write; for several images the folder, by default features."),
+        typer.Option("--output", "-o", help="File to write, or the folder for several images."),
     ] = None,
 ) -> None:
-    """Draw or write what the layers of the network see in images, going on after bad ones."""
+    """Draw or save the feature maps of image files. Bad files are listed, and the exit code is then 1."""
     from service.offline import classify as offline
     from service.offline import feature_maps
 
@@ -183,7 +185,7 @@ def features(
 
 
 def _end_with_bad(bad: "list[tuple[Path, CatseyeError]]", total: int, done: str) -> None:
-    """Say what was wrong with each bad file, and end with exit code 1 if there was any."""
+    """List the bad files with their errors, and end with exit code 1 if there are any."""
     for path, error in bad:
         typer.echo(f"catseye: {path}: {error.detail}", err=True)
     if bad:
@@ -193,15 +195,14 @@ def _end_with_bad(bad: "list[tuple[Path, CatseyeError]]", total: int, done: str)
 
 @app.command()
 def tune(
-    model: Annotated[str | None, typer.Argument(help="Name in the store; by default the one stored last.")] = None,
+    model: Annotated[str | None, typer.Argument(help="Model to measure.", show_default="the one stored last")] = None,
     version: Version = None,
     fast: Fast = False,
-    seconds: Annotated[float, typer.Option(min=0.05, max=600, help="How long to measure each plan.")] = 1.0,
-    plot: Annotated[Path | None, typer.Option(help="Plot to write (PNG); by default beside the plan.")] = None,
+    seconds: Annotated[float, typer.Option(min=0.05, max=600, help="Seconds to measure each plan.")] = 1.0,
+    plot: Annotated[Path | None, typer.Option(help="Plot to write (PNG).", show_default="beside the plan")] = None,
 ) -> None:
-    """Measure how to run a classifier fastest on this machine, and keep the plan for the service."""
+    """Measure how to run a model fastest on this machine, and save the plan for the service."""
     from rich.console import Console
-    from rich.progress import Progress
 
     from service.inference import execution_plan, tuning
     from service.offline import classify as offline
@@ -209,7 +210,7 @@ def tune(
     settings = read_settings()
     stored = offline.find_model(model, version, fast=fast)
     tried = tuning.candidates(settings, brief=False)
-    with Progress(console=Console(stderr=True), transient=True) as progress:
+    with _progress() as progress:
         task = progress.add_task(f"measuring {stored.tag}", total=len(tried) * tuning.ROUNDS)
         measured = tuning.measure(stored, settings, tried, seconds, lambda: progress.advance(task))
     chosen = tuning.best(measured)
@@ -221,8 +222,10 @@ def tune(
     console = Console()
     console.print(_table_of(measured, chosen, title))
     if chosen.provisional:
-        console.print("Others kept the processors busy, so the next start measures again; tune on a quiet machine.")
-    console.print(f"Kept in {path}; the service takes it when it starts.", soft_wrap=True)
+        console.print(
+            "Other programs kept the processors busy, so the next start measures again. Tune on an idle machine."
+        )
+    console.print(f"Saved to {path}. The service uses it from its next start.", soft_wrap=True)
     _plot(measured, chosen, title, plot or path.with_suffix(".png"), asked=plot is not None)
 
 
@@ -231,7 +234,7 @@ def _table_of(measured: "list[Plan]", chosen: "Plan", title: str) -> "Table":
 
     most = max(plan.images_per_second for plan in measured)
     table = Table(title=title)
-    for heading in ("at once", "threads", "batch", "wait ms", "images/s", "p50 ms"):
+    for heading in ("streams", "threads", "batch", "wait ms", "images/s", "p50 ms"):
         table.add_column(heading, justify="right")
     table.add_column("")
     for plan in measured:
@@ -247,25 +250,18 @@ def _plot(measured: "list[Plan]", chosen: "Plan", title: str, path: Path, *, ask
     from service.offline import plan_chart
 
     try:
-        plan_chart.draw(measured, chosen, title, path)
+        with output_errors(path):
+            plan_chart.draw(measured, chosen, title, path)
     except ModuleNotFoundError:
         if asked:
             raise
         typer.echo("No plot, since matplotlib is not installed here.")
-    except OSError as error:
-        raise cannot_write(path, error) from error
     else:
         typer.echo(f"Plot: {path}")
 
 
-@contextmanager
-def _opened(path: Path | None) -> Iterator[IO[str]]:
+def _opened(path: Path | None) -> AbstractContextManager[IO[str]]:
     if path is None:
-        yield sys.stdout
-        return
-    try:
-        file = path.open("w", encoding="utf-8", newline="")
-    except OSError as error:
-        raise cannot_write(path, error) from error
-    with file:
-        yield file
+        return nullcontext(sys.stdout)
+    with output_errors(path):
+        return path.open("w", encoding="utf-8", newline="")

@@ -1,11 +1,11 @@
-"""What the service counts, for Prometheus; safe over several workers.
+"""Prometheus metrics, summed over all workers, which share them through files in ``PROMETHEUS_MULTIPROC_DIR``.
 
-No label takes a value from a request as it came: routes are templates, models are the served ones,
-labels are a card's. BentoML's workers share these through ``PROMETHEUS_MULTIPROC_DIR``.
+No label takes a value from a request as it came: routes are templates, models are the served ones, labels are a card's.
 """
 
 import os
 import platform
+from collections.abc import Iterable
 from importlib.metadata import version
 from pathlib import Path
 
@@ -18,14 +18,15 @@ from prometheus_client import (
     Histogram,
     generate_latest,
 )
-from prometheus_client.multiprocess import MultiProcessCollector, mark_process_dead
+from prometheus_client.metrics_core import Metric
+from prometheus_client.multiprocess import MultiProcessCollector
+from prometheus_client.registry import Collector
 
-from service.metric_files import keep_growing, know_the_process
+from service.compatibility import make_metric_files_long
 
 __all__ = ["CONTENT_TYPE_LATEST"]
 
-keep_growing()
-know_the_process()
+make_metric_files_long()  # before there is a metric
 
 _SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 _SHARES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 0.99, 1.0)
@@ -114,22 +115,31 @@ def exposition() -> bytes:
 
 def _of_all_workers() -> CollectorRegistry:
     """What all workers have counted; this process alone where it is no worker of a server's."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    if not (folder := os.environ.get("PROMETHEUS_MULTIPROC_DIR")):
         return REGISTRY
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]  # the library has no annotation there
+    registry.register(_Files(Path(folder)))
     return registry
 
 
+class _Files(Collector):
+    """All files of a folder, merged. (The library's collector takes its path for a pattern, brackets and all.)"""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+
+    def collect(self) -> Iterable[Metric]:
+        """What the workers have counted, as one."""
+        files = [str(path) for path in self._folder.glob("*.db")]
+        return MultiProcessCollector.merge(files, accumulate=True)  # type: ignore[no-untyped-call,no-any-return]
+
+
 def forget_dead_workers() -> None:
-    """Take gauges of processes that have ended out of the sums; nobody else does it for a killed one."""
-    folder = os.environ.get("PROMETHEUS_MULTIPROC_DIR")
-    if not folder:
-        return
-    pids = {path.stem.rpartition("_")[2] for path in Path(folder).glob("gauge_live*.db")}
-    for pid in pids:
+    """Take gauges of processes that have ended out of the sums, as the library's ``mark_process_dead`` would."""
+    for path in Path(os.environ.get("PROMETHEUS_MULTIPROC_DIR") or os.devnull).glob("gauge_live*.db"):
+        pid = path.stem.rpartition("_")[2]
         if pid.isdigit() and not _alive(int(pid)):
-            mark_process_dead(int(pid))  # type: ignore[no-untyped-call]  # the library has no annotation there
+            path.unlink(missing_ok=True)
 
 
 def _alive(pid: int) -> bool:

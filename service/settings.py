@@ -1,4 +1,4 @@
-"""Every setting of the service: environment variables ``CATSEYE_*``, read once, typed."""
+"""The settings of the service: environment variables ``CATSEYE_*``, typed, read once."""
 
 from functools import lru_cache
 from pathlib import Path
@@ -19,7 +19,7 @@ Weights = Annotated[dict[str, float], NoDecode]
 
 
 class Settings(BaseSettings):
-    """What an operator can set; the defaults serve every model in the store."""
+    """Settings of the service. The defaults serve every model in the store."""
 
     model_config = SettingsConfigDict(
         env_prefix=PREFIX,
@@ -30,62 +30,63 @@ class Settings(BaseSettings):
     )
 
     home: Path = Path(".catseye")
-    """Folder for caches and run folders."""
+    """Folder for caches and training runs."""
     models: Names = ()
-    """Models to serve, `name` or `name:version` (pinned), separated by commas; empty means every model in the store."""
+    """Models to serve, as `name` or `name:version` (pinned), separated by commas. Empty: every model in the store."""
     default_model: str | None = None
-    """Model that answers when a request names none; by default the one stored last."""
+    """Model for requests that name none. Default: the one stored last."""
     runtime: Literal["openvino", "tensorflow"] = "openvino"
-    """What runs the networks."""
+    """Library that runs the networks."""
     precision: Literal["float32", "bfloat16", "int8"] | None = None
-    """Precision to run in; by default what each model's card says."""
+    """Numeric precision of the networks. Default: what each model's card says. TensorFlow always runs float32."""
     workers: int = Field(default=1, ge=1, le=64)
-    """Worker processes; each holds its own copy of every model."""
+    """Worker processes. Each loads its own copy of every model."""
     threads: int | None = Field(default=None, ge=1, le=256)
-    """Threads of a worker that decode and infer; by default as measured, else two for each processor."""
+    """Threads of a worker that decode images and run networks. Default: as measured, else two for each processor."""
     streams: int | None = Field(default=None, ge=1, le=256)
-    """Runs of a network at once, among which TensorFlow divides the processors; by default as measured, else one for
+    """Concurrent runs of a network; TensorFlow divides the processors between them. Default: as measured, else one for
     each processor."""
     batch: int | None = Field(default=None, ge=1, le=256)
-    """Most images in one run of a network; by default as measured, else 4 for TensorFlow and 1 for OpenVINO."""
+    """Largest batch. Default: as measured, else 4 for TensorFlow and 1 for OpenVINO."""
     batch_wait_ms: float | None = Field(default=None, ge=0, le=1000)
-    """Longest that a batch which is not full waits for images that are on their way; by default as measured, else 2."""
+    """Milliseconds that a batch which is not full waits for images being decoded. Default: as measured, else 2."""
     tune_seconds: float = Field(default=2.0, ge=0, le=60)
-    """Seconds to measure, at the first start with a network on a machine, how to run it fastest; 0 for not at all."""
+    """Seconds to spend at the first start with a network to measure how to run it fastest. 0: do not measure."""
     cache_mb: float = Field(default=0.0, ge=0, le=65_536)
-    """Megabytes of answers kept for images that come again; 0 turns it off."""
+    """Size of the response cache for repeated images, in megabytes. 0: off."""
     queue: int = Field(default=256, ge=1, le=100_000)
-    """Images that may wait for each model; beyond it requests are refused with 503 and `Retry-After`."""
+    """Images that may wait for each model. Further requests are answered 503 with `Retry-After`."""
     timeout: float = Field(default=30.0, gt=0, le=3600)
-    """Seconds until a request that still waits is answered 504."""
+    """Seconds until a request that has no answer yet is answered 504."""
     max_body_mb: float = Field(default=20.0, gt=0, le=1024)
     """Largest request body, in megabytes."""
     max_bodies_mb: float = Field(default=256.0, gt=0, le=1_048_576)
-    """Megabytes of all request bodies that a worker holds; beyond it the largest still being sent is refused."""
+    """Memory for the request bodies that a worker holds together, in megabytes, at least `max_body_mb`. Beyond it, the
+    largest body that is still being sent is refused."""
     max_megapixels: float = Field(default=50.0, gt=0, le=1000)
-    """Largest image, in megapixels, by its header."""
+    """Largest image, in megapixels."""
     max_frames: int = Field(default=1000, ge=1)
-    """Most frames of an animation (only the first is read)."""
+    """Most frames of an animation. Only the first frame is read."""
     max_images: int = Field(default=32, ge=1, le=1024)
     """Most images in one multipart request."""
     api_keys: Annotated[tuple[SecretStr, ...], NoDecode] = Field(default=(), repr=False)
-    """Keys, separated by commas, one of which `X-API-Key` or `Authorization: Bearer` must bring; empty means open."""
+    """API keys, separated by commas, for the header `X-API-Key` or `Authorization: Bearer`. Empty: no key is needed."""
     cors_origins: Names = ()
-    """Origins of web pages that may call the service, separated by commas; `*` for any."""
+    """Origins of web pages that may call the service (CORS), separated by commas. `*`: any."""
     reload_seconds: float = Field(default=2.0, ge=0, le=3600)
-    """How often the store is looked at for new versions; 0 turns it off."""
+    """Seconds between checks of the store for new versions. 0: only at the start."""
     canary: Weights = {}
-    """Share of requests, in percent, that a model's new version gets beside the old one: `name=10`."""
+    """Percentage of requests that the newest version of a model gets, beside the version before: `name=10`."""
     overload_fast: bool = False
-    """Answer with the fast variant, where there is one, rather than refuse under overload."""
+    """Under overload, answer with the fast variant, if there is one, instead of 503."""
     drain_seconds: float = Field(default=3.0, ge=0, le=600)
-    """Seconds between `/readyz` turning 503 and the end of accepting requests, on SIGTERM."""
+    """On SIGTERM, seconds between `/readyz` turning 503 and refusing new requests."""
     hang_seconds: float = Field(default=30.0, ge=0, le=3600)
-    """Seconds without a sign of life until a worker that stands still is killed and replaced; 0 for never."""
+    """Kill and replace a worker that has not responded for this many seconds, 5 or more. 0: never."""
     access_log: bool = True
-    """Write one JSON line for each request to standard output."""
+    """Log one JSON line for each request to standard output."""
     grafana_url: str | None = None
-    """Address of Grafana that the page links to."""
+    """Address of Grafana for the link on the page."""
 
     @field_validator("models", "cors_origins", "api_keys", mode="before")
     @classmethod
@@ -109,15 +110,15 @@ class Settings(BaseSettings):
 
     @field_validator("hang_seconds")
     @classmethod
-    def _patient(cls, value: float) -> float:
+    def _long_enough(cls, value: float) -> float:
         if 0 < value < 5:
-            raise ValueError("a busy worker may be silent for some seconds; give 5 or more, or 0 for never")
+            raise ValueError("a busy worker may not respond for some seconds; give 5 or more, or 0 for never")
         return value
 
     @property
     def limits(self) -> "Limits":
         """The decoder's limits."""
-        # Here, since whoever only reads settings (the supervisor, the launcher) needs no decoder.
+        # Imported here, since the launcher and the supervisor need settings, but no decoder.
         from models.image.decode import Limits
 
         return Limits(
@@ -128,13 +129,27 @@ class Settings(BaseSettings):
 
     @property
     def max_body_bytes(self) -> int:
-        """The body limit in bytes."""
+        """``max_body_mb`` in bytes."""
         return int(self.max_body_mb * 1e6)
 
     @property
     def max_bodies_bytes(self) -> int:
-        """The limit for all bodies together in bytes, which leaves room for one of the largest."""
+        """The limit for all bodies together, in bytes: ``max_bodies_mb``, and at least ``max_body_mb``."""
         return max(int(self.max_bodies_mb * 1e6), self.max_body_bytes)
+
+    def ineffective(self) -> list[str]:
+        """A sentence for each setting that has no effect, or another one than it says, because of others."""
+        found = []
+        if self.runtime == "tensorflow" and self.precision not in (None, "float32"):
+            found.append(f"CATSEYE_PRECISION={self.precision} has no effect: TensorFlow runs float32.")
+        if ":" in (self.default_model or ""):
+            found.append("The version in CATSEYE_DEFAULT_MODEL has no effect. Pin a version with CATSEYE_MODELS.")
+        pinned = {tag.partition(":")[0] for tag in self.models if ":" in tag}
+        if canaries := ", ".join(sorted(pinned & self.canary.keys())):
+            found.append(f"CATSEYE_CANARY has no effect on {canaries}: CATSEYE_MODELS pins a single version.")
+        if self.max_bodies_bytes > self.max_bodies_mb * 1e6:
+            found.append("CATSEYE_MAX_BODIES_MB is less than CATSEYE_MAX_BODY_MB, so the latter is used for both.")
+        return found
 
 
 def read_settings() -> Settings:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-FLOORS = ("models", "training", "service")
+PACKAGES = ("models", "training", "service")
 REGISTRY_HOSTS = re.compile(r"pypi\.org|pythonhosted\.org|registry\.npmjs|deb\.debian\.org")
 MACHINE_PATHS = re.compile(r"(^|[^a-zA-Z0-9._-])/(work|farm)/")
 
@@ -34,28 +34,30 @@ def tracked_files() -> list[Path]:
     return [path for path in ROOT.rglob("*") if path.is_file() and "/." not in str(path.relative_to(ROOT.parent))]
 
 
-def test_the_floors_hold() -> None:
+def test_the_layers_hold() -> None:
     result = lint_imports(ROOT)
     assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.parametrize(
-    ("floor", "line"),
+    ("folder", "line"),
     [
-        ("models", "import training"),
+        ("models", "import training.config"),
         ("training", "from service import settings"),
-        ("service", "import training"),
+        ("service", "import training.config"),
         ("service", "import tensorflow"),
         ("models", "import catseye"),
+        ("models/store", "import models.runtime.base"),
+        ("training/data", "import training.fit.trainer"),
+        ("service/inference", "import starlette"),
+        ("service/inference", "import service.routes.classify"),
     ],
 )
-def test_a_breach_of_the_floors_is_seen(tmp_path: Path, floor: str, line: str) -> None:
-    for name in FLOORS:
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "__init__.py").touch()
-    (tmp_path / "service" / "settings.py").touch()
+def test_an_import_across_the_layers_is_seen(tmp_path: Path, folder: str, line: str) -> None:
+    for name in PACKAGES:
+        shutil.copytree(ROOT / name, tmp_path / name, ignore=shutil.ignore_patterns("page", "__pycache__"))
     shutil.copy(ROOT / "pyproject.toml", tmp_path)
-    (tmp_path / floor / "room.py").write_text(line + "\n")
+    (tmp_path / folder / "__init__.py").write_text(line + "\n")
     result = lint_imports(tmp_path)
     assert result.returncode == 1, result.stdout + result.stderr
     assert "BROKEN" in result.stdout
@@ -63,7 +65,7 @@ def test_a_breach_of_the_floors_is_seen(tmp_path: Path, floor: str, line: str) -
 
 def product_modules() -> list[Path]:
     """Every module of the three packages."""
-    return [path for name in FLOORS for path in (ROOT / name).rglob("*.py") if path.name != "__init__.py"]
+    return [path for name in PACKAGES for path in (ROOT / name).rglob("*.py") if path.name != "__init__.py"]
 
 
 def test_every_package_has_its_tests() -> None:
@@ -77,12 +79,12 @@ def test_no_folder_holds_more_than_16_modules_and_no_module_more_than_350_lines(
     folders = Counter(str(path.parent.relative_to(ROOT)) for path in modules)
     assert {folder: count for folder, count in folders.items() if count > 16} == {}
     lengths = {str(path.relative_to(ROOT)): len(path.read_text("utf-8").splitlines()) for path in modules}
-    assert {path: length for path, length in lengths.items() if length > 365} == {}
+    assert {path: length for path, length in lengths.items() if length > 350} == {}
 
 
-@pytest.mark.parametrize("floor", FLOORS)
-def test_importing_a_floor_costs_no_tensorflow(floor: str) -> None:
-    code = f"import {floor}, sys; sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras', 'bentoml')))"
+@pytest.mark.parametrize("package", PACKAGES)
+def test_importing_a_package_costs_no_tensorflow(package: str) -> None:
+    code = f"import {package}, sys; sys.exit(any(m in sys.modules for m in ('tensorflow', 'keras', 'bentoml')))"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT).returncode == 0
 
 

@@ -1,6 +1,8 @@
-"""The roof: one command for all floors, each imported only when it is called."""
+"""One command line for training and service, each imported only when it is called."""
 
 import importlib
+import os
+import shutil
 import subprocess
 import sys
 from importlib.metadata import version
@@ -34,7 +36,7 @@ print("modules:", *sys.modules)
     return set(result.stdout.splitlines()[-1].split())
 
 
-def test_help_lists_every_command_of_both_floors() -> None:
+def test_help_lists_every_command() -> None:
     result = run("--help")
     assert result.returncode == 0
     for name, command in catseye.COMMANDS.items():
@@ -43,7 +45,7 @@ def test_help_lists_every_command_of_both_floors() -> None:
 
 
 @pytest.mark.parametrize("module", ["training.cli", "service.cli"])
-def test_the_roof_lists_what_the_floors_have(module: str) -> None:
+def test_the_list_has_the_commands_of_both_packages(module: str) -> None:
     app = importlib.import_module(module).app
     have = {command.name or command.callback.__name__ for command in app.registered_commands}
     assert {name for name, command in catseye.COMMANDS.items() if command.module == module} == have
@@ -57,12 +59,12 @@ def test_every_command_has_a_help(name: str, capsys: pytest.CaptureFixture[str])
     assert f"catseye {name}" in capsys.readouterr().out
 
 
-def test_help_imports_neither_floor() -> None:
+def test_help_imports_neither_package() -> None:
     loaded = modules_after("--help")
     assert not loaded & {"training.cli", "service.cli", "tensorflow", "keras", "bentoml", "openvino"}
 
 
-def test_a_command_imports_its_own_floor_only() -> None:
+def test_a_command_imports_its_own_package_only() -> None:
     assert {"training.cli"} == modules_after("backbones", "--help") & {"training.cli", "service.cli", "tensorflow"}
     assert {"service.cli"} == modules_after("classify", "--help") & {"training.cli", "service.cli", "tensorflow"}
 
@@ -96,7 +98,49 @@ def test_a_mistake_of_the_user_is_a_sentence_and_no_traceback(
     assert result.stderr.strip()
 
 
-def test_a_broken_module_of_ours_is_not_taken_for_a_missing_extra() -> None:
+def test_a_broken_module_of_ours_is_no_missing_extra() -> None:
     assert catseye._missing_extra(ModuleNotFoundError(name="keras.layers")) == "train"
     assert catseye._missing_extra(ModuleNotFoundError(name="orjson")) == "serve"
     assert catseye._missing_extra(ModuleNotFoundError(name="models.nothing")) is None
+
+
+@pytest.fixture
+def installed(tmp_path: Path) -> Path:
+    """A folder with the distribution's files, as an installation has them."""
+    for package in ("models", "service", "training"):
+        shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copy(ROOT / "catseye.py", tmp_path)
+    return tmp_path
+
+
+def installed_run(folder: Path, cwd: Path) -> subprocess.CompletedProcess[str]:
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    words = [sys.executable, "-m", "catseye", "models"]
+    return subprocess.run(words, cwd=cwd, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def one_sentence(done: subprocess.CompletedProcess[str], folder: Path) -> bool:
+    named = done.stderr.startswith(f"catseye: {folder} is not catseye's package of that name.")
+    return done.returncode == 2 and named and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize("name", ["models", "service", "training"])
+def test_a_package_of_another_distribution_is_named_in_a_sentence(installed: Path, tmp_path: Path, name: str) -> None:
+    """It used to end in a traceback, or in what the other package does when it is imported."""
+    (installed / name / "__init__.py").write_text("raise RuntimeError('imported')")
+    assert one_sentence(installed_run(installed, installed), installed / name)
+
+
+@pytest.mark.parametrize("contents", [{}, {"__init__.py": "raise RuntimeError('imported')"}])
+def test_a_folder_of_that_name_where_it_runs(
+    installed: Path, tmp_path_factory: pytest.TempPathFactory, contents: dict[str, str]
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "models").mkdir()
+    for name, text in contents.items():
+        (elsewhere / "models" / name).write_text(text)
+    done = installed_run(installed, elsewhere)
+    if contents:
+        assert one_sentence(done, elsewhere / "models")
+    else:  # no package, so it is not in the way
+        assert done.returncode == 0, done.stderr

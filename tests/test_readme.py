@@ -1,7 +1,8 @@
-"""The README does what it says: its commands and its Python run, its table is the settings'."""
+"""The commands of the README run, in order and as they are printed."""
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -11,7 +12,6 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.settings import Settings
 from tests.support import ROOT
 from tests.support.images import png
 from tests.support.networks import fill_store
@@ -21,16 +21,14 @@ from tests.support.waiting import wait_for
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 WITH_DOCKER = {"docker compose up"}
 """Run by tests/deploy/test_compose.py."""
-
-
-def blocks(language: str) -> list[str]:
-    """The fenced blocks of a language, in order."""
-    return re.findall(rf"```{language}\n(.*?)```", README, re.DOTALL)
+STARTED = {"catseye serve"}
+"""Started by the fixture, on a free port."""
 
 
 def commands() -> list[str]:
     """Every line of every shell block."""
-    return [line for block in blocks("sh") for line in block.splitlines() if line.strip()]
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    return [line for block in blocks for line in block.splitlines() if line.strip()]
 
 
 @dataclass
@@ -82,6 +80,14 @@ def test_the_commands_run_in_order(reader: Reader) -> None:
             assert result.returncode == 0, result.stderr
         elif command.startswith("docker"):
             assert command in WITH_DOCKER
+        elif command.startswith("pip install "):
+            # All of it is installed here, so pip resolves only; tests/test_packaging.py installs into a clean one.
+            options = shlex.split(command)[2:]
+            pip = [sys.executable, "-m", "pip", "install", "--dry-run", "--no-build-isolation", *options]
+            result = subprocess.run(pip, cwd=ROOT, capture_output=True, text=True)
+            assert result.returncode == 0, result.stderr
+        elif command in STARTED:
+            assert httpx.get(f"{reader.server.url}/livez").status_code == 200
         else:
             if "model=mine" in command:
                 wait_for("mine", lambda: "mine" in httpx.get(f"{reader.server.url}/v1/models").text, 30)
@@ -89,30 +95,3 @@ def test_the_commands_run_in_order(reader: Reader) -> None:
             assert result.returncode == 0, f"{command}\n{result.stdout[-2000:]}{result.stderr[-2000:]}"
     for picture in ("maps.png", "why.png"):
         assert (reader.folder / picture).read_bytes().startswith(b"\x89PNG")
-
-
-@pytest.mark.long
-@pytest.mark.parametrize("block", blocks("python"))
-def test_the_python_runs(reader: Reader, block: str) -> None:
-    result = reader.run(sys.executable, "-c", reader.here(block))
-    assert result.returncode == 0, result.stderr
-    assert "solar-cells:" in result.stdout
-
-
-def test_the_table_holds_every_setting_and_its_default() -> None:
-    rows = dict(re.findall(r"^\| `(CATSEYE_[A-Z_]+)` \| (.*?) \|", README, re.MULTILINE))
-    assert list(rows) == [f"CATSEYE_{name.upper()}" for name in Settings.model_fields]
-    for name, field in Settings.model_fields.items():
-        default = field.default
-        shown = rows[f"CATSEYE_{name.upper()}"].strip("`")
-        if default is None or default in ((), {}):
-            assert shown == "", name
-        else:
-            assert shown == str(default).lower() if isinstance(default, bool) else str(default).removesuffix(".0")
-
-
-def test_links_and_pictures_lead_to_files() -> None:
-    for page in [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]:
-        for target in re.findall(r"\]\(([^)#\s]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
-            if "://" not in target:
-                assert (page.parent / target).exists(), f"{page.name}: {target}"

@@ -1,9 +1,10 @@
 """The commands of training. TensorFlow is imported inside a command, never by this module."""
 
-from collections.abc import Iterator
+import inspect
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -11,12 +12,14 @@ from models.environment import import_tensorflow
 from models.errors import BadParameter, CatseyeError
 from models.network.backbones import list_backbones
 from models.store import store
-from training.config import Depths, Freeze, Int8, Mirror, TrainSettings
-from training.report.figures import figures_table, show_whole
-from training.report.progress import console
+from training.config import TrainSettings
+from training.console import console, plain_table, print_table
 
 app = typer.Typer(no_args_is_help=True, help="Train classifiers and look after them.")
-_DEFAULTS = TrainSettings(name="defaults")
+
+_DISTILLATION = {"teacher", "temperature", "teacher_share"}
+"""Settings that only ``catseye distill`` offers."""
+_DATA_HELP = "Folder of class folders, or a CSV (path, label)."
 
 
 @contextmanager
@@ -29,92 +32,52 @@ def plain_errors() -> Iterator[None]:
         raise typer.Exit(2) from None
 
 
+def settings_options(*names: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Give a command an option for each named field of ``TrainSettings``, in place of its ``**settings``."""
+
+    def decorate(command: Callable[..., None]) -> Callable[..., None]:
+        signature = inspect.signature(command)
+        own = [each for each in signature.parameters.values() if each.kind is not each.VAR_KEYWORD]
+        arguments = [each for each in own if each.kind is each.POSITIONAL_OR_KEYWORD]
+        options = [_option(name) for name in names]
+        rest = [each for each in own if each.kind is each.KEYWORD_ONLY]
+        command.__signature__ = signature.replace(parameters=[*arguments, *options, *rest])  # type: ignore[attr-defined]  # what inspect.signature reads
+        return command
+
+    return decorate
+
+
+def _option(name: str) -> inspect.Parameter:
+    field = TrainSettings.model_fields[name]
+    annotation = Annotated[field.annotation, typer.Option(help=field.description)]  # type: ignore[name-defined]  # a type known at run time
+    default = inspect.Parameter.empty if field.is_required() else field.default
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
 @app.command()
+@settings_options(*(name for name in TrainSettings.model_fields if name not in _DISTILLATION))
 def train(
-    data: Annotated[Path, typer.Argument(help="Folder of class folders, or a CSV (path, label).")],
-    name: Annotated[str, typer.Option(help="Name of the model in the store.")],
-    backbone: Annotated[str, typer.Option(help="See `catseye backbones`.")] = _DEFAULTS.backbone,
-    weights: Annotated[
-        str, typer.Option(help="auto, imagenet, dogs, none, store:NAME, or a file.")
-    ] = _DEFAULTS.weights,
-    freeze: Annotated[Freeze, typer.Option(help="What stays frozen in phase 2.")] = _DEFAULTS.freeze,
-    size: Annotated[int | None, typer.Option(help="Pixels a side; the network's own by default.")] = None,
-    depths: Annotated[Depths, typer.Option(help="Maps that the head averages.")] = _DEFAULTS.depths,
-    mirror: Annotated[Mirror, typer.Option(help="Mirror images to train on too.")] = _DEFAULTS.mirror,
-    augment: Annotated[
-        str, typer.Option(help="Vary training images: usual, all, none, or for example 'flip, rotate=15, brightness'.")
-    ] = _DEFAULTS.augment,
-    head_epochs: Annotated[int, typer.Option(help="Most epochs of the new head alone.")] = _DEFAULTS.head_epochs,
-    epochs: Annotated[int, typer.Option(help="Most epochs of fine-tuning.")] = _DEFAULTS.epochs,
-    patience: Annotated[int, typer.Option(help="Epochs without progress before it stops.")] = _DEFAULTS.patience,
-    batch_size: Annotated[int, typer.Option(help="Images a step.")] = _DEFAULTS.batch_size,
-    learning_rate: Annotated[float, typer.Option(help="Of the head.")] = _DEFAULTS.learning_rate,
-    slower: Annotated[
-        float, typer.Option(help="Fine-tuning moves things so many times less in a step.")
-    ] = _DEFAULTS.slower,
-    layer_decay: Annotated[
-        float, typer.Option(help="In fine-tuning each stage learns so many times as fast as the one above.")
-    ] = _DEFAULTS.layer_decay,
-    clip_norm: Annotated[
-        float, typer.Option(help="Norm that a fine-tuning step's gradient may have; 0: any.")
-    ] = _DEFAULTS.clip_norm,
-    dropout: Annotated[float, typer.Option(help="Share of features dropped.")] = _DEFAULTS.dropout,
-    l2: Annotated[float, typer.Option(help="Weight of the squared kernel.")] = _DEFAULTS.l2,
-    batch_norm: Annotated[bool, typer.Option(help="Batch normalisation in the head.")] = False,
-    label_smoothing: Annotated[float, typer.Option(help="Share of every target spread evenly.")] = 0.0,
-    class_weights: Annotated[bool, typer.Option(help="Let small classes weigh as much as large.")] = False,
-    seed: Annotated[int, typer.Option(help="Of the split, the weights and the order.")] = _DEFAULTS.seed,
-    variant_of: Annotated[str | None, typer.Option(help="Store it as the fast variant of this model.")] = None,
-    int8: Annotated[Int8, typer.Option(help="auto: serve int8 if it is as right; off: float only.")] = _DEFAULTS.int8,
-    int8_drop: Annotated[float, typer.Option(help="Points of accuracy that int8 may lose.")] = _DEFAULTS.int8_drop,
-    allow_unreadable: Annotated[
-        bool, typer.Option(help="Go on where more than one file in twenty cannot be read.")
-    ] = False,
-    resume: Annotated[bool, typer.Option(help="Go on with the newest unfinished run of that name.")] = False,
+    data: Annotated[Path, typer.Argument(help=_DATA_HELP)],
+    *,
+    resume: Annotated[bool, typer.Option(help="Resume the newest unfinished run of that name.")] = False,
+    **settings: Any,
 ) -> None:
     """Train a classifier on a folder of images and store it."""
     with plain_errors():
-        settings = TrainSettings(
-            name=name,
-            backbone=backbone,
-            weights=weights,
-            freeze=freeze,
-            size=size,
-            depths=depths,
-            mirror=mirror,
-            augment=augment,
-            head_epochs=head_epochs,
-            epochs=epochs,
-            patience=patience,
-            batch_size=batch_size,
-            learning_rate=learning_rate,
-            slower=slower,
-            layer_decay=layer_decay,
-            clip_norm=clip_norm,
-            dropout=dropout,
-            l2=l2,
-            batch_norm=batch_norm,
-            label_smoothing=label_smoothing,
-            class_weights=class_weights,
-            seed=seed,
-            variant_of=variant_of,
-            int8=int8,
-            int8_drop=int8_drop,
-            allow_unreadable=allow_unreadable,
-        )
+        chosen = TrainSettings(**settings)
         import_tensorflow()
         from training.fit.distributed import workers_here
         from training.pipeline import assist
         from training.pipeline import train as run
 
         workers = workers_here()
-        if workers is not None and not workers.chief:
+        if not workers.chief:
             console.quiet = True
-            assist(data, settings, workers)
+            assist(data, chosen, workers)
             console.quiet = False
             console.print(f"Worker {workers.number} is done; worker 0 stores the model.")
             return
-        stored = run(data, settings, resume=resume, workers=workers)
+        stored = run(data, chosen, resume=resume, workers=workers)
         console.print(f"Stored {stored.tag}. Serve it with `catseye serve`.", highlight=False)
 
 
@@ -128,7 +91,7 @@ def backbones(
     if not rows:
         typer.secho(f"Error: no backbone is called {pattern!r}. `catseye backbones` lists all.", fg="red", err=True)
         raise typer.Exit(2)
-    table = figures_table()
+    table = plain_table()
     for heading in ("name", "about it", "input", "parameters", "taps", "year", "paper"):
         table.add_column(heading, justify="right" if heading in ("input", "parameters", "taps") else "left")
     for row in rows:
@@ -141,7 +104,7 @@ def backbones(
             str(row.year),
             row.paper,
         )
-    show_whole(table)
+    print_table(table)
 
 
 @app.command()
@@ -154,7 +117,7 @@ def models(
     if not found:
         console.print("The store is empty: train a model with `catseye train`.")
         return
-    table = figures_table()
+    table = plain_table()
     for heading in ("model", "backbone", "labels", "test accuracy", "95 % interval", "created"):
         table.add_column(heading)
     for model in found:
@@ -167,7 +130,7 @@ def models(
             f"{metrics.accuracy_low:.1%} to {metrics.accuracy_high:.1%}" if metrics else "",
             f"{card.created:%Y-%m-%d %H:%M}",
         )
-    show_whole(table)
+    print_table(table)
 
 
 @app.command()
@@ -176,12 +139,12 @@ def evaluate(
     data: Annotated[Path, typer.Argument(help="Labelled images: a folder of class folders, or a CSV.")],
     out: Annotated[Path | None, typer.Option(help="Folder for the report.")] = None,
     allow_unreadable: Annotated[
-        bool, typer.Option(help="Go on where more than one file in twenty cannot be read.")
+        bool, typer.Option(help=TrainSettings.model_fields["allow_unreadable"].description)
     ] = False,
 ) -> None:
     """Measure a stored classifier on labelled images it has not seen."""
     with plain_errors():
-        from training.evaluate.command import measure
+        from training.publish.evaluate import measure
 
         measure(store.get(model), data, out, allow_unreadable=allow_unreadable)
 
@@ -227,73 +190,46 @@ def import_(
 
 
 @app.command()
+@settings_options("backbone", "weights", "freeze", "size", "temperature", "teacher_share")
 def distill(
     teacher: Annotated[str, typer.Argument(help="NAME or NAME:VERSION in the store.")],
     data: Annotated[
-        Path | None, typer.Argument(help="The images that trained it; by default where its run was.")
+        Path | None, typer.Argument(help="The teacher's training images; by default where its run read them.")
     ] = None,
-    backbone: Annotated[str, typer.Option(help="The student's network.")] = _DEFAULTS.backbone,
-    name: Annotated[str | None, typer.Option(help="The student's name; the teacher's and -fast by default.")] = None,
-    weights: Annotated[str, typer.Option(help="What the student starts from.")] = _DEFAULTS.weights,
-    freeze: Annotated[Freeze, typer.Option(help="What stays frozen in phase 2.")] = _DEFAULTS.freeze,
-    size: Annotated[int | None, typer.Option(help="Pixels a side; the network's own by default.")] = None,
-    head_epochs: Annotated[int | None, typer.Option(help="Most epochs of the head; the teacher's by default.")] = None,
-    epochs: Annotated[int | None, typer.Option(help="Most epochs of fine-tuning; the teacher's by default.")] = None,
-    temperature: Annotated[float, typer.Option(help="Softens the teacher's answers.")] = _DEFAULTS.temperature,
-    teacher_share: Annotated[float, typer.Option(help="Weight of the teacher; the labels' is the rest.")] = (
-        _DEFAULTS.teacher_share
-    ),
+    *,
+    name: Annotated[str | None, typer.Option(help="Name of the student; by default the teacher's and -fast.")] = None,
+    head_epochs: Annotated[
+        int | None, typer.Option(help="Maximum number of epochs for the classifier alone; by default the teacher's.")
+    ] = None,
+    epochs: Annotated[
+        int | None, typer.Option(help="Maximum number of epochs of fine-tuning; by default the teacher's.")
+    ] = None,
+    **settings: Any,
 ) -> None:
-    """Train a fast student on a stored classifier's answers, and say what that gained."""
+    """Train a fast student on a stored classifier's predictions, and report the gain."""
     with plain_errors():
         import_tensorflow()
-        from training.distill.command import StudentSettings
-        from training.distill.command import distill as run
+        from training.distill import StudentSettings
+        from training.distill import distill as run
 
-        student = StudentSettings(
-            backbone=backbone,
-            name=name,
-            weights=weights,
-            freeze=freeze,
-            size=size,
-            head_epochs=head_epochs,
-            epochs=epochs,
-            temperature=temperature,
-            teacher_share=teacher_share,
-        )
+        student = StudentSettings(name=name, head_epochs=head_epochs, epochs=epochs, **settings)
         stored = run(store.get(teacher), student, data)
         console.print(f"Stored {stored.tag}, the fast variant of {stored.card.variant_of}.", highlight=False)
 
 
 @app.command()
-def compare(
-    data: Annotated[Path, typer.Argument(help="Folder of class folders, or a CSV (path, label).")],
-    backbone: Annotated[str, typer.Option(help="The pretrained network beside MLP and CNN.")] = _DEFAULTS.backbone,
-    weights: Annotated[str, typer.Option(help="auto, imagenet, dogs, store:NAME, or a file.")] = _DEFAULTS.weights,
-    freeze: Annotated[Freeze, typer.Option(help="What stays frozen in fine-tuning; auto: most.")] = _DEFAULTS.freeze,
-    size: Annotated[int | None, typer.Option(help="Pixels a side, for all four.")] = None,
-    mirror: Annotated[Mirror, typer.Option(help="Mirror images to train on too.")] = _DEFAULTS.mirror,
-    head_epochs: Annotated[int, typer.Option(help="Most epochs of a new head.")] = _DEFAULTS.head_epochs,
-    epochs: Annotated[int, typer.Option(help="Most epochs of fine-tuning.")] = _DEFAULTS.epochs,
-    seed: Annotated[int, typer.Option(help="Of the split, the weights and the order.")] = _DEFAULTS.seed,
-) -> None:
-    """MLP, small CNN, feature extraction and fine-tuning on one split, and on shifted test images."""
+@settings_options("backbone", "weights", "freeze", "size", "mirror", "head_epochs", "epochs", "seed")
+def compare(data: Annotated[Path, typer.Argument(help=_DATA_HELP)], **settings: Any) -> None:
+    """Compare an MLP, a small CNN, feature extraction and fine-tuning on one split, and on shifted test images.
+
+    Fine-tuning uses --freeze most where --freeze is auto or head; the others ignore the option.
+    """
     with plain_errors():
-        settings = TrainSettings(
-            name="compare",
-            backbone=backbone,
-            weights=weights,
-            freeze=freeze,
-            size=size,
-            mirror=mirror,
-            head_epochs=head_epochs,
-            epochs=epochs,
-            seed=seed,
-        )
+        chosen = TrainSettings(name="compare", **settings)
         import_tensorflow()
         from training.examples.compare import compare as run
 
-        run(data, settings)
+        run(data, chosen)
 
 
 if __name__ == "__main__":

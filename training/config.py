@@ -1,9 +1,18 @@
-"""Every setting of one training run, checked when it is made, and where runs and caches live."""
+"""Every setting of one training run, and where runs and caches are kept."""
 
 import os
-from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal, get_args
+from typing import Annotated, Any, Literal, Self, get_args
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ModelWrapValidatorHandler,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from models.errors import BadParameter
 from training.data.augmentation import Augmentation
@@ -12,112 +21,136 @@ Freeze = Literal["auto", "head", "most", "few", "none"]
 Mirror = Literal["none", "horizontal", "all"]
 Depths = Literal["last", "several"]
 Int8 = Literal["auto", "off"]
+Count = Annotated[int, Field(ge=1, le=100_000)]
 
 DEFAULT_HOME = ".catseye"
-SLOWER_LEAST, SLOWER_MOST = 10.0, 100.0
-"""How many times smaller the learning rate of fine-tuning may be: the lecture's range."""
+DEFAULT_CACHE_GB = 10.0
 DEFAULT_INT8_DROP = 0.5
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainSettings:
-    """What ``catseye train`` does; raises BadParameter naming the key and the value."""
+class TrainSettings(BaseModel):
+    """What ``catseye train`` does: one field is one option, and its docstring is the option's help.
+
+    Raises BadParameter, which names the option, for a value that is out of range or an unknown key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     name: str
+    """Name of the model in the store."""
     backbone: str = "mobilenet_v2"
+    """Network to start from; `catseye backbones` lists them."""
     weights: str = "auto"
+    """Weights to start from: auto, imagenet, dogs, none, store:NAME, or a file."""
     freeze: Freeze = "auto"
+    """How much of the pretrained network to freeze while fine-tuning; head trains only the new classifier."""
     size: int | None = None
-    """Height and width in pixels; the network's usual size by default."""
+    """Height and width of the input in pixels; the network's usual size by default."""
     depths: Depths = "several"
-    """Whether the head sees the last feature map only, or the maps of all taps."""
+    """Feature maps that the classifier averages: those of the last layer, or of several depths."""
     mirror: Mirror = "horizontal"
-    """Which mirror images are trained on too."""
+    """Flipped copies of the training images to train on too."""
     augment: str = "none"
-    """How training images are varied at random, in the words of ``training.data.augmentation``."""
-    head_epochs: int = 20
-    """At most so many epochs of the head alone, on cached features."""
-    epochs: int = 10
-    """At most so many epochs of fine-tuning."""
-    patience: int = 10
-    """Epochs without a better validation loss before training stops; the rate must fall before the loss does."""
-    batch_size: int = 32
-    learning_rate: float = 0.001
-    slower: float = 100.0
-    """A step of fine-tuning moves every layer's outputs so many times less than the head's moved the logits."""
-    layer_decay: float = 1.0
-    """In fine-tuning each stage learns this many times as fast as the one above it; 1: all alike."""
-    clip_norm: float = 1.0
-    """Norm that the gradient of a step of fine-tuning may have, all weights together; 0: any."""
-    dropout: float = 0.2
-    l2: float = 1e-4
-    """Weight of the squared kernel, of standardised features, in the loss."""
+    """Random augmentation of training images: usual, all, none, or for example 'flip, rotate=15, brightness'."""
+    head_epochs: Count = 20
+    """Maximum number of epochs for the new classifier alone."""
+    epochs: Annotated[int, Field(ge=0, le=100_000)] = 10
+    """Maximum number of epochs of fine-tuning. Without pretrained weights: the larger of this and --head-epochs."""
+    patience: Count = 10
+    """Epochs without a lower validation loss after which training stops. The first epochs rarely improve it."""
+    batch_size: Count = 32
+    """Images in a training step of fine-tuning."""
+    learning_rate: Annotated[float, Field(ge=1e-7, le=1)] = 0.001
+    """Learning rate of the new classifier."""
+    slower: Annotated[float, Field(ge=10, le=100)] = 100.0
+    """Fine-tuning uses a learning rate that is this many times smaller than --learning-rate."""
+    layer_decay: Annotated[float, Field(ge=0.05, le=1)] = 1.0
+    """In fine-tuning, multiply the learning rate by this for each stage further from the classifier."""
+    clip_norm: Annotated[float, Field(ge=0, le=1e6)] = 1.0
+    """In fine-tuning, clip the gradient's global norm to this; 0 does not clip."""
+    dropout: Annotated[float, Field(ge=0, le=0.95)] = 0.2
+    """Fraction of features that are dropped while training the classifier."""
+    l2: Annotated[float, Field(ge=0, le=10)] = 1e-4
+    """L2 regularization of the classifier's kernel."""
     batch_norm: bool = False
-    label_smoothing: float = 0.0
+    """Add batch normalization to the classifier."""
+    label_smoothing: Annotated[float, Field(ge=0, le=0.9)] = 0.0
+    """Fraction of every target that is spread evenly over the classes."""
     class_weights: bool = False
-    """Weigh every class as if it had as many images as the others."""
-    seed: int = 0
+    """Weight images so that every class counts the same in the loss."""
+    seed: Annotated[int, Field(ge=0, le=2**31 - 1)] = 0
+    """Seed of the split, the initial weights and the order of the images."""
     variant_of: str | None = None
+    """Store the model as the fast variant of this model."""
     teacher: str | None = None
-    """NAME:VERSION of a stored model whose answers are learnt beside the labels: ``catseye distill``."""
-    temperature: float = 2.0
-    """How much the teacher's and the student's probabilities are softened, from 1 on."""
-    teacher_share: float = 0.7
+    """NAME:VERSION of a stored model whose predictions are learned beside the labels."""
+    temperature: Annotated[float, Field(ge=1, le=100)] = 2.0
+    """Temperature that softens the teacher's and the student's probabilities."""
+    teacher_share: Annotated[float, Field(ge=0, le=1)] = 0.7
     """Weight of the teacher in the loss; the labels have the rest."""
     int8: Int8 = "auto"
-    """``auto`` serves int8 where it costs at most ``int8_drop`` of accuracy; ``off`` makes no int8 file."""
-    int8_drop: float = DEFAULT_INT8_DROP
-    """Points of accuracy, hundredths, that int8 may lose on held-out images."""
+    """auto: use int8 only if accuracy drops by at most --int8-drop points; off: float only."""
+    int8_drop: Annotated[float, Field(ge=0, le=100)] = DEFAULT_INT8_DROP
+    """Accuracy, in percentage points, that int8 may lose on held-out images."""
     allow_unreadable: bool = False
-    """Go on where more than one file in twenty cannot be read."""
+    """Continue where more than 5 % of the files cannot be read."""
 
-    def __post_init__(self) -> None:
-        for key, kind in {"freeze": Freeze, "mirror": Mirror, "depths": Depths, "int8": Int8}.items():
-            self._one_of(key, kind)
-        for key in ("head_epochs", "patience", "batch_size"):
-            self._between(key, 1, 100_000)
-        self._between("epochs", 0, 100_000)
-        self._between("seed", 0, 2**31 - 1)
-        self._between("learning_rate", 1e-7, 1.0)
-        self._between("slower", SLOWER_LEAST, SLOWER_MOST)
-        # The same words for the same moves, so that equal runs have equal settings.
-        object.__setattr__(self, "augment", str(Augmentation.from_text(self.augment)))
-        self._between("layer_decay", 0.05, 1.0)
-        self._between("clip_norm", 0.0, 1e6)
-        self._between("dropout", 0.0, 0.95)
-        self._between("l2", 0.0, 10.0)
-        self._between("label_smoothing", 0.0, 0.9)
-        self._between("temperature", 1.0, 100.0)
-        self._between("teacher_share", 0.0, 1.0)
-        self._between("int8_drop", 0.0, 100.0)
+    @model_validator(mode="wrap")
+    @classmethod
+    def _explain(cls, values: Any, validate: ModelWrapValidatorHandler[Self]) -> Self:
+        try:
+            return validate(values)
+        except ValidationError as error:
+            raise BadParameter(_sentence(error)) from error
+
+    @field_validator("augment")
+    @classmethod
+    def _same_words(cls, text: str) -> str:
+        """The same text for the same augmentation, so that equal runs have equal settings."""
+        return str(Augmentation.from_text(text))
+
+    def with_changes(self, **changes: object) -> Self:
+        """A copy with other values, which are validated too."""
+        return self.from_dict(self.as_dict() | changes)
 
     def as_dict(self) -> dict[str, object]:
         """For the card and the run folder."""
-        return dict(asdict(self))
+        return self.model_dump()
 
     @classmethod
-    def from_dict(cls, values: dict[str, object]) -> "TrainSettings":
-        """The settings that ``as_dict`` gave; unknown keys are refused by name."""
-        unknown = sorted(set(values) - {field.name for field in fields(cls)})
-        if unknown:
-            raise BadParameter(f"The settings have an unknown key {unknown[0]!r}. Start the run anew.")
-        return cls(**values)  # type: ignore[arg-type]  # __post_init__ checks the values
-
-    def _one_of(self, key: str, kind: object) -> None:
-        value, allowed = getattr(self, key), get_args(kind)
-        if value not in allowed:
-            raise BadParameter(f"{_option(key)} is {value!r}. Use one of {', '.join(allowed)}.")
-
-    def _between(self, key: str, least: float, most: float) -> None:
-        value = getattr(self, key)
-        if not least <= value <= most:
-            raise BadParameter(f"{_option(key)} is {value}. Use a number from {least:g} to {most:g}.")
+    def from_dict(cls, values: dict[str, object]) -> Self:
+        """The settings that ``as_dict`` gave; BadParameter for an unknown key."""
+        return cls.model_validate(values)
 
 
 def catseye_home() -> Path:
-    """The folder of caches and run folders: ``CATSEYE_HOME``, by default ``.catseye`` here."""
+    """The folder of caches and run folders: ``CATSEYE_HOME``, by default ``.catseye`` in the current folder."""
     return Path(os.environ.get("CATSEYE_HOME") or DEFAULT_HOME).absolute()
 
 
-def _option(key: str) -> str:
-    return "--" + key.replace("_", "-")
+def cache_limit() -> int:
+    """Bytes that cached features may take: ``CATSEYE_CACHE_GB``, by default 10 GB; BadParameter where it is wrong."""
+    text = os.environ.get("CATSEYE_CACHE_GB") or str(DEFAULT_CACHE_GB)
+    try:
+        limit = int(float(text) * 1e9)
+    except (ValueError, OverflowError):
+        limit = -1
+    if limit < 0:
+        raise BadParameter(f"CATSEYE_CACHE_GB is {text!r}. Give a number of gigabytes, such as 10.")
+    return limit
+
+
+def _sentence(error: ValidationError) -> str:
+    """What is wrong with the first bad value, and what to give instead."""
+    problem = error.errors()[0]
+    key, value = str(problem["loc"][0]), problem["input"]
+    field = TrainSettings.model_fields.get(key)
+    if field is None:
+        return f"The settings have an unknown key {key!r}. Start a new run."
+    option = "--" + key.replace("_", "-")
+    if choices := get_args(field.annotation) if problem["type"] == "literal_error" else ():
+        return f"{option} is {value!r}. Use one of {', '.join(choices)}."
+    limits = {name: getattr(rule, name) for rule in field.metadata for name in ("ge", "le") if hasattr(rule, name)}
+    if limits:
+        return f"{option} is {value}. Use a number from {limits['ge']:g} to {limits['le']:g}."
+    return f"{option} is {value!r}. {problem['msg']}."

@@ -17,7 +17,7 @@ from typing import Any
 from benchmarks.serving.load import Outcome
 from models.card import read_card
 from models.image.decode import decode
-from models.runtime.base import open_runtime
+from models.runtime.open import open_runtime
 from models.store.store import StoredModel
 
 

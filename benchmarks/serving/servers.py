@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Self
 
 import psutil
-
 from service.process.launcher import check_free
 
 START_SECONDS = 180.0

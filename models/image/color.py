@@ -1,13 +1,13 @@
-"""From whatever a file's pixels are to 8-bit RGB, by one rule for each kind.
+"""Pixels of any mode to 8-bit RGB.
 
-- grey, palette, YCbCr, Lab, one bit: the same colours as RGB;
-- CMYK: by plain arithmetic; a JPEG's is read inverted, as Adobe and nearly everybody writes it;
-- transparent in any form: laid on white, as a page would show it;
+- grey, palette, YCbCr, Lab, one bit: converted to RGB;
+- CMYK: converted without a profile; in JPEG it is read inverted, as Adobe writes it;
+- transparent: blended with white;
 - 16-bit grey or colour: the high byte, so scaled and not clipped;
-- signed and 32-bit whole numbers, floats: values within 0..1 (floats only), 0..255 or 0..65535 are taken
-  as parts of that range, any other range is stretched to black and white; NaN is black.
+- signed and 32-bit integers, floats: values within 0..1 (floats only), 0..255 or 0..65535 are scaled from that range,
+  any other range is stretched from black to white; NaN is black.
 
-Colour profiles are ignored, in training and in serving alike.
+Colour profiles are ignored.
 """
 
 from collections.abc import Iterator
@@ -17,7 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-Pixels = NDArray[np.uint8]
+from models.arrays import Pixels as Pixels
+
 Box = tuple[float, float, float, float]
 
 _TURNS = {
@@ -30,14 +31,14 @@ _TURNS = {
     8: Image.Transpose.ROTATE_90,
 }
 _REDUCING_GAP = 2.0
-"""Shrink by whole numbers first, as long as the last step still halves: fast and hardly different."""
+"""Reduce by an integer factor first, as long as the last step still halves: faster, with hardly any difference."""
 
 
 def to_rgb(image: Image.Image, size: tuple[int, int] | None, box: Box | None, orientation: int) -> Pixels:
     """RGB ``(height, width, 3)`` of a loaded image: resized to ``size``, then turned upright.
 
-    ``size`` is (height, width) after the turn; ``box`` the part of ``image`` that counts, where a JPEG
-    that was decoded at a smaller scale has a fraction of a pixel too much at its right and lower edge.
+    ``size`` is (height, width) after the turn. ``box`` is the image's area where a JPEG was decoded at a smaller
+    scale, which adds a fraction of a pixel at the right and lower edge.
     """
     image = _plain(image)
     if size is not None:
@@ -55,10 +56,10 @@ def _plain(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I") or image.mode == "F":
         return Image.fromarray(_to_bytes(image))
     if image.mode == "RGBA" and image.getchannel("A").getextrema() == (255, 255):
-        # Most screenshots: they carry an alpha channel and make no use of it.
+        # Most screenshots have an alpha channel and do not use it.
         return image.convert("RGB")
     if image.has_transparency_data:
-        # Two steps where need be, since Pillow knows RGBa only from RGBA; no step that would only copy.
+        # In two steps where needed, since Pillow converts to RGBa only from RGBA; without steps that only copy.
         for mode in ("LA", "RGBA", "RGBa") if image.mode == "La" else ("RGBA", "RGBa"):
             image = image if image.mode in (mode, "RGBa") else image.convert(mode)
         return image
@@ -68,13 +69,13 @@ def _plain(image: Image.Image) -> Image.Image:
 
 
 def _on_white(pixels: Pixels) -> Pixels:
-    """Premultiplied RGBA laid on white: what is missing to full cover is white."""
+    """Premultiplied RGBA blended with white."""
     colours, cover = pixels[:, :, :3], pixels[:, :, 3:]
     return np.minimum(colours, cover) + (255 - cover)
 
 
 def _to_bytes(image: Image.Image) -> Pixels:
-    """Deep grey values as bytes ``(height, width)``; the file's own range decides the scale."""
+    """Grey values of more than 8 bits as bytes ``(height, width)``, scaled from the file's own range."""
     result = np.empty((image.height, image.width), np.uint8)
     if image.mode.startswith("I;16") and not image.mode.endswith("S"):
         for top, values in _strips(image):
@@ -82,7 +83,7 @@ def _to_bytes(image: Image.Image) -> Pixels:
         return result
     low, high = _range(image)
     for top, values in _strips(image):
-        # Doubles, so that the span of the largest 32-bit floats is still a number; a signalling NaN is no news.
+        # float64, since the difference of the largest float32 values overflows; NaN is expected.
         with np.errstate(invalid="ignore"):
             scaled = np.clip((values.astype(np.float64) - low) / (high - low) * 255, 0, 255)
         result[top : top + len(values)] = np.where(np.isnan(scaled), 0, np.rint(scaled))
@@ -103,7 +104,7 @@ def _range(image: Image.Image) -> tuple[float, float]:
 
 
 def _strips(image: Image.Image) -> Iterator[tuple[int, NDArray[Any]]]:
-    """(first row, values) of a few rows at a time, so that no second image of that depth is ever held."""
+    """(first row, values) of a few rows at a time, so that there is no second whole image of that depth."""
     rows = max(1, 1_000_000 // image.width)
     for top in range(0, image.height, rows):
         yield top, np.asarray(image.crop((0, top, image.width, min(image.height, top + rows))))

@@ -1,9 +1,8 @@
-"""Bytes to pixels: the ONE decode and resize, used by training and serving alike.
+"""Bytes to pixels: the one decode and resize, used by training and serving.
 
-Six formats: JPEG, PNG, WebP, GIF, BMP, TIFF. What the header promises is held to the limits before
-anything is decoded; then every image becomes 8-bit RGB, upright, its first frame only (the rules for
-unusual pixels stand in ``models/image/color.py``). A file that cannot be read to its end is a ``BadImage``,
-never half a picture. Everything here may be called from many threads; Pillow decodes outside of the GIL.
+Six formats: JPEG, PNG, WebP, GIF, BMP, TIFF. The header is checked against the limits before anything is decoded;
+then every image becomes 8-bit RGB, upright, its first frame only (``models/image/color.py`` converts colours). A file
+that cannot be read to its end is a ``BadImage``, never half an image. Thread-safe; Pillow decodes outside of the GIL.
 """
 
 import hashlib
@@ -14,7 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-# The plug-ins of the formats we read; without these lines the first image makes Pillow load all of its own.
+# The plug-ins of these formats; without the imports, the first image makes Pillow load all of its plug-ins.
 from PIL import (
     BmpImagePlugin,  # noqa: F401
     GifImagePlugin,  # noqa: F401
@@ -26,45 +25,30 @@ from PIL import (
     WebPImagePlugin,  # noqa: F401
 )
 
+from models.arrays import Pixels as Pixels
 from models.errors import BadImage, BadParameter, CatseyeError, TooLarge, TooManyPixels
-from models.image.color import Box, Pixels, to_rgb
-from models.image.filetype import name_stranger
+from models.image.color import Box, to_rgb
+from models.image.filetype import describe_file
 from models.image.header import ImageInfo, read_header
 
-__all__ = [
-    "DEFAULT_LIMITS",
-    "FORMATS",
-    "MAX_SIDE",
-    "ImageInfo",
-    "Limits",
-    "Pixels",
-    "content_hash",
-    "decode",
-    "inspect",
-    "thumbnail",
-    "to_png",
-]
-
-FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF")
-
 MAX_SIDE = 65_535
-"""As JPEG has it. A thread of fifty million rows would cost seconds, for all that its pixels are few."""
+"""JPEG's own limit. One pixel by fifty million rows would take seconds."""
 
-# Pillow warns of odd metadata in words that hold parts of the file. Python remembers every distinct
-# warning for ever, so a stranger could fill the memory of a server with them.
+# Pillow's warnings quote parts of the file, and Python keeps every distinct warning for ever, so that clients could
+# fill the memory of a server with them.
 warnings.filterwarnings("ignore", module=r"PIL\.")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What an image may promise before anything of it is decoded."""
+    """What the header of an image may declare."""
 
     max_bytes: int = 20_000_000
     max_pixels: int = 50_000_000
-    """Width times height. At their worst, decoding takes four bytes for each pixel (baseline JPEG a
-    hundredth of it, progressive JPEG six, transparent PNG eight, WebP sixteen)."""
+    """Width times height. Decoding takes up to four bytes for each pixel (baseline JPEG a hundredth of that,
+    progressive JPEG six, transparent PNG eight, WebP sixteen)."""
     max_frames: int = 1_000
-    """Of an animation or a stack of pages, of which only the first is decoded."""
+    """Of an animation or a TIFF with several pages; only the first is decoded."""
 
     def __post_init__(self) -> None:
         for name in ("max_bytes", "max_pixels", "max_frames"):
@@ -87,7 +71,7 @@ def inspect(data: bytes, limits: Limits = DEFAULT_LIMITS) -> ImageInfo:
         )
     info = read_header(data, limits.max_pixels, limits.max_frames)
     if info is None:
-        raise BadImage(name_stranger(data))
+        raise BadImage(describe_file(data))
     if info.width < 1 or info.height < 1:
         raise BadImage(f"The image is {info.width}x{info.height} pixels in size. Send one that has pixels.")
     if max(info.width, info.height) > MAX_SIDE:
@@ -101,15 +85,15 @@ def inspect(data: bytes, limits: Limits = DEFAULT_LIMITS) -> ImageInfo:
             f"{limits.max_pixels:,} are read. Send it smaller."
         )
     if info.frames > limits.max_frames:
-        raise TooManyPixels(f"The image has more than {limits.max_frames:,} frames. Send the one that is meant.")
+        raise TooManyPixels(f"The image has more than {limits.max_frames:,} frames. Send one of them.")
     return info
 
 
 def decode(data: bytes, size: tuple[int, int] | None = None, limits: Limits = DEFAULT_LIMITS) -> Pixels:
     """RGB pixels ``(height, width, 3)``, writable, stretched to ``size`` = (height, width) where given.
 
-    Shrinking is bilinear over the whole area of each new pixel; a JPEG is decoded at the smallest of its
-    scales (1/8 to 1) that is still as large as ``size``. Raises what ``inspect`` raises, and ``BadImage``
+    Reducing is bilinear over the whole area of each new pixel; a JPEG is decoded at the smallest of its
+    scales (1/8 to 1) that is at least ``size``. Raises what ``inspect`` raises, and ``BadImage``
     where the pixels are damaged or missing.
     """
     return _decode(data, inspect(data, limits), size, limits)
@@ -127,7 +111,7 @@ def to_png(array: NDArray[np.uint8]) -> bytes:
     """A PNG of grey ``(height, width)``, RGB or RGBA ``(height, width, 3 or 4)`` pixels."""
     if array.dtype != np.uint8 or 0 in array.shape or not (array.ndim == 2 or array.shape[2:] in ((3,), (4,))):
         raise BadParameter(
-            f"An array of shape {array.shape} and type {array.dtype} is no picture. "
+            f"An array of shape {array.shape} and type {array.dtype} is no image. "
             "Give uint8 values as (height, width), or (height, width, 3 or 4)."
         )
     out = io.BytesIO()
@@ -143,46 +127,36 @@ def content_hash(data: bytes) -> str:
 def _decode(data: bytes, info: ImageInfo, size: tuple[int, int] | None, limits: Limits) -> Pixels:
     if size is not None and (min(size) < 1 or size[0] * size[1] > limits.max_pixels):
         raise BadParameter(f"The size {size[0]}x{size[1]} is impossible. Ask for 1 to {limits.max_pixels:,} pixels.")
-    _hold_pillow_to(limits)
+    _set_pillow(limits)
+    if info.parts is not None:
+        view = memoryview(data)
+        data = b"".join(view[start:stop] for start, stop in info.parts)
     try:
-        with Image.open(io.BytesIO(_lean(data, info)), formats=[info.format]) as image:
-            _check_again(image, info)
+        with Image.open(io.BytesIO(data), formats=[info.format]) as image:
+            if sorted(image.size) != sorted((info.width, info.height)):  # the limits were checked with another size
+                raise BadImage("The image declares more than one size. Save it again.")
             box = _draft(image, info, size)
             image.load()
             return to_rgb(image, size, box, info.orientation)
     except CatseyeError:
         raise
     except Exception as error:
-        # Hostile data make Pillow raise nearly anything, and its words name objects of this process.
+        # Hostile data make Pillow raise nearly any type, with messages that name objects of this process.
         raise BadImage(
             f"The {info.format} image is damaged, cut short, or of a kind that is not read here. "
             "Check that the whole file was sent, or save it again as JPEG or PNG."
         ) from error
 
 
-def _hold_pillow_to(limits: Limits) -> None:
-    """Settings that Pillow keeps for the whole process, and which another library may have changed."""
+def _set_pillow(limits: Limits) -> None:
+    """Set what Pillow keeps for the whole process, since another library may have changed it."""
     ImageFile.LOAD_TRUNCATED_IMAGES = False
     if Image.MAX_IMAGE_PIXELS is not None and limits.max_pixels > Image.MAX_IMAGE_PIXELS:
         Image.MAX_IMAGE_PIXELS = limits.max_pixels
 
 
-def _lean(data: bytes, info: ImageInfo) -> bytes:
-    """The file without all that is not pixels."""
-    if info.parts is None:
-        return data
-    view = memoryview(data)
-    return b"".join(view[start:stop] for start, stop in info.parts)
-
-
-def _check_again(image: Image.Image, info: ImageInfo) -> None:
-    """Pillow must have read the same size as we did, or the limits were held against nothing."""
-    if sorted(image.size) != sorted((info.width, info.height)):
-        raise BadImage("The image declares more than one size. Save it again.")
-
-
 def _draft(image: ImageFile.ImageFile, info: ImageInfo, size: tuple[int, int] | None) -> Box | None:
-    """Have a JPEG decoded at a smaller scale that still covers ``size``; the part of it that counts."""
+    """Have a JPEG decoded at a smaller scale that still covers ``size``; returns the box of the image in it."""
     if size is None or not isinstance(image, JpegImagePlugin.JpegImageFile):
         return None
     height, width = size if info.orientation < 5 else (size[1], size[0])

@@ -1,4 +1,4 @@
-"""What a body that is none of our formats seems to be, so that the refusal helps."""
+"""Detects the type of data that are none of the supported image formats, for the error message."""
 
 _ADVICE = "Send JPEG, PNG, WebP, GIF, BMP or TIFF."
 
@@ -16,9 +16,9 @@ _SIGNATURES: tuple[tuple[int, bytes, str], ...] = (
     (0, b"\xff\x0a", "a JPEG XL image"),
     (4, b"ftypavif", "an AVIF image"),
     (4, b"ftypavis", "an AVIF image"),
-    (4, b"ftyphei", "a HEIC photograph, as iPhones take them"),
-    (4, b"ftyphev", "a HEIC photograph, as iPhones take them"),
-    (4, b"ftypmif1", "a HEIC photograph, as iPhones take them"),
+    (4, b"ftyphei", "a HEIC photograph (the default of iPhones)"),
+    (4, b"ftyphev", "a HEIC photograph (the default of iPhones)"),
+    (4, b"ftypmif1", "a HEIC photograph (the default of iPhones)"),
     (4, b"ftyp", "a video"),
     (0, b"RIFF", "a sound or video file"),
     (0, b"\x89HDF", "an HDF5 file"),
@@ -28,8 +28,8 @@ _BASE64 = (b"/9j/", b"iVBORw0KGgo", b"R0lGOD", b"UklGR", b"SUkqA", b"TU0AK", b"Q
 _MARKUP = ((b"<svg", "an SVG drawing"), (b"<html", "a web page"), (b"<!doctype html", "a web page"))
 
 
-def name_stranger(data: bytes) -> str:
-    """One sentence on what the bytes seem to be, one on what to send."""
+def describe_file(data: bytes) -> str:
+    """One sentence on the detected type, one on what to send."""
     if not data:
         return f"The body is empty. {_ADVICE}"
     for place, signature, name in _SIGNATURES:
@@ -39,7 +39,7 @@ def name_stranger(data: bytes) -> str:
     if head.startswith(_BASE64):
         return "The data are base64 text. Send the bytes themselves, decoded."
     if head.startswith(b"--") and b"content-disposition:" in head.lower():
-        return "The data are a multipart form inside of a body. Send its content type along, or the bare image."
+        return "The data are a multipart form. Send its content type too, or the image alone."
     for mark, name in _MARKUP:
         if mark in head.lower():
             return f"The data are {name}, which is not read here. {_ADVICE}"

@@ -1,10 +1,10 @@
-"""What an image file promises: format, size, frames, turn, read from its bytes without decoding anything.
+"""Reads format, size, frames and orientation from an image's header, without decoding anything.
 
-A decoder believes the file, so the file is measured first: by the time Pillow sees it, its size is
-within the limits and only the parts that carry pixels are left. Text, colour profiles, comments, EXIF and
-later frames are cut away, and with them the bombs that can be hidden there.
+Pillow trusts the file, so the header is checked first: Pillow gets files whose size is within the limits, and of these
+only the parts with pixels. Text, colour profiles, comments, EXIF and later frames, in which decompression bombs can be
+hidden, are removed.
 
-Every walk below is bounded: by the file's length, and by ``MAX_PIECES`` steps.
+Every loop is bounded by the file's length and by ``MAX_PIECES`` steps.
 """
 
 import re
@@ -22,24 +22,24 @@ _JPEG_STANDALONE = frozenset([0x01, *range(0xD0, 0xD9)])
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
 _JPEG_PROGRESSIVE = frozenset([0xC2, 0xC6, 0xCA, 0xCE])
 _JPEG_USEFUL_APPS = frozenset([0xE0, 0xEE])
-"""JFIF and Adobe: the two that say how to read the colours."""
+"""JFIF and Adobe: the two that determine the colours."""
 _PNG_PIXELS = frozenset([b"IHDR", b"PLTE", b"tRNS", b"IDAT", b"IEND"])
 _MAX_SEGMENTS = 4_096
 _MAX_JUNK = 65_536
-"""Fill bytes and other stuff that a JPEG may hold between its segments."""
+"""Bytes between the segments of a JPEG, such as fill bytes."""
 _MAX_SCANS = 1_000
 _SCAN_BUDGET = 20
-"""A progressive JPEG may paint its pixels so many times the pixel limit (usual files have ten scans)."""
+"""Scans times pixels of a progressive JPEG, as a multiple of the pixel limit (usual files have ten scans)."""
 _MAX_GIF_BLOCKS = 200_000
-"""A GIF is cut into blocks of at most 255 bytes, so it needs more pieces than the others."""
+"""The blocks of a GIF have at most 255 bytes, so it has more of them."""
 _BMP_HEADERS = frozenset(size.to_bytes(4, "little") for size in (12, 40, 52, 56, 64, 108, 124))
 _MAX_RLE_PIXELS = 4_000_000
-"""Pillow unpacks run-length BMP in Python, some ten million pixels a second."""
+"""Pillow decodes run-length BMP in Python, about ten million pixels per second."""
 
 
 @dataclass(frozen=True)
 class ImageInfo:
-    """What the header says. Width and height are as stored, before the EXIF orientation is applied."""
+    """What the header declares. Width and height are as stored, before the EXIF orientation is applied."""
 
     format: str
     """JPEG, PNG, WEBP, GIF, BMP or TIFF."""
@@ -48,22 +48,21 @@ class ImageInfo:
     frames: int = 1
     """Counted up to one more than the limit."""
     orientation: int = 1
-    """EXIF orientation, 1 to 8; always 1 for TIFF, which Pillow turns by itself."""
+    """EXIF orientation, 1 to 8; always 1 for TIFF, which Pillow rotates itself."""
     parts: tuple[Span, ...] | None = field(default=None, repr=False)
-    """The byte ranges that carry pixels; ``None`` for the whole file."""
+    """The byte ranges with pixels; ``None`` for the whole file."""
 
     @property
     def shape(self) -> tuple[int, int]:
-        """(height, width) as seen, after the turn."""
-        turned = self.orientation >= 5
-        return (self.width, self.height) if turned else (self.height, self.width)
+        """(height, width) after the EXIF orientation."""
+        return (self.width, self.height) if self.orientation >= 5 else (self.height, self.width)
 
 
 def read_header(data: bytes, max_pixels: int, max_frames: int) -> ImageInfo | None:
-    """The promise of one of the six formats, or ``None`` for anything else.
+    """The header of one of the six formats, or ``None`` for anything else.
 
-    Raises ``BadImage`` for a header that is broken, and ``TooManyPixels`` for one that is a bomb even
-    before its size is looked at.
+    Raises ``BadImage`` for a broken header, and ``TooManyPixels`` for one that would take too long to decode whatever
+    its size.
     """
     try:
         if data.startswith(b"\xff\xd8\xff"):
@@ -84,7 +83,7 @@ def read_header(data: bytes, max_pixels: int, max_frames: int) -> ImageInfo | No
 
 
 def broken(what: str) -> BadImage:
-    """The error for a file of a known format whose structure does not hold."""
+    """The error for a file of a known format with a broken structure."""
     return BadImage(f"The image {what}. Save it again, or send the whole file.")
 
 
@@ -115,7 +114,7 @@ def _jpeg(data: bytes, max_pixels: int) -> ImageInfo:
         position += length
         if marker in _JPEG_USEFUL_APPS or not (marker >= 0xE0):
             _extend(parts, start, position)
-    raise broken(f"is cut into more than {_MAX_SEGMENTS:,} pieces")
+    raise broken(f"has more than {_MAX_SEGMENTS:,} pieces")
 
 
 def _jpeg_at_scan(
@@ -134,7 +133,7 @@ def _jpeg_at_scan(
         allowed = min(_MAX_SCANS, _SCAN_BUDGET * max_pixels // max(1, width * height))
         if _jpeg_scans(data, start, allowed) > allowed:
             raise TooManyPixels(
-                f"The JPEG paints its {width}x{height} pixels more than {allowed} times. "
+                f"The JPEG has more than {allowed} scans of its {width}x{height} pixels. "
                 "Save it again as an ordinary (baseline) JPEG."
             )
     _extend(parts, start, len(data))
@@ -142,7 +141,7 @@ def _jpeg_at_scan(
 
 
 def _jpeg_scans(data: bytes, start: int, allowed: int) -> int:
-    """The number of scans, exact where the cheap upper bound is over what is allowed."""
+    """The number of scans; counted exactly only where a cheap upper bound is over ``allowed``."""
     bound = data.count(b"\xff\xda", start)
     if bound <= allowed:
         return bound
@@ -175,7 +174,7 @@ def _png(data: bytes) -> ImageInfo:
         elif kind == b"eXIf":
             orientation = exif_orientation(data[position + 8 : min(end - 4, position + 8 + 0xFFFF)])
         position = len(data) if kind == b"IEND" else end
-    raise broken(f"is cut into more than {MAX_PIECES:,} pieces")
+    raise broken(f"has more than {MAX_PIECES:,} pieces")
 
 
 def _gif(data: bytes) -> ImageInfo:
@@ -216,7 +215,7 @@ def _gif_blocks(data: bytes, position: int, allowed: int) -> tuple[int, int]:
         position += length + 1
         if not length:
             return position, count
-    raise broken(f"is cut into more than {_MAX_GIF_BLOCKS:,} pieces")
+    raise broken(f"has more than {_MAX_GIF_BLOCKS:,} pieces")
 
 
 def _gif_palette(flags: int) -> int:
@@ -243,7 +242,7 @@ def _webp(data: bytes, max_frames: int) -> ImageInfo:
         if chunk == b"EXIF":
             orientation = exif_orientation(data[position + 8 : position + 8 + min(length, 0xFFFF)])
         position += 8 + length + (length & 1)
-    raise broken(f"is cut into more than {MAX_PIECES:,} pieces")
+    raise broken(f"has more than {MAX_PIECES:,} pieces")
 
 
 def _bmp(data: bytes) -> ImageInfo:
@@ -253,18 +252,17 @@ def _bmp(data: bytes) -> ImageInfo:
         return ImageInfo("BMP", width, height)
     width, height, _, _, compression = struct.unpack_from("<IIHHI", data, 18)
     if height >= 0xFF000000:
-        # A negative height: the rows run from top to bottom.
+        # A negative height: the rows are stored from top to bottom.
         height = 2**32 - height
     if compression in (1, 2) and (width * height > _MAX_RLE_PIXELS or width > 0xFFFF):
         raise TooManyPixels(
-            f"The run-length BMP has {width}x{height} pixels and at most {_MAX_RLE_PIXELS:,} are read so. "
-            "Save it as PNG."
+            f"The run-length BMP has {width}x{height} pixels and at most {_MAX_RLE_PIXELS:,} are read. Save it as PNG."
         )
     return ImageInfo("BMP", width, height)
 
 
 def _extend(parts: list[Span], start: int, stop: int) -> None:
-    """Add a range, joined to the last where they touch."""
+    """Add a range, joined to the last where they are adjacent."""
     if parts[-1][1] == start:
         parts[-1] = (parts[-1][0], stop)
     else:

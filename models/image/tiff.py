@@ -1,7 +1,7 @@
-"""Tag directories (IFDs): the bones of a TIFF file, and of the EXIF block in the other formats.
+"""Tag directories (IFDs) of TIFF files, and of the EXIF block in the other formats.
 
-A directory is a list of (tag, type, count, place) entries which may point anywhere, many at the same
-bytes, and to further directories. So everything is added up before a decoder follows it.
+The entries of a directory (tag, type, count, place) may point anywhere, many to the same bytes, and to further
+directories. So their sizes are added up before Pillow reads them.
 """
 
 import struct
@@ -11,17 +11,17 @@ from dataclasses import dataclass
 from models.errors import BadImage, TooManyPixels
 
 MAX_PIECES = 65_536
-"""No file of ours is cut into more segments, chunks, strips or tiles than this."""
+"""Most chunks, strips or tiles of a file."""
 _MAX_TAGS = 4_096
 _MAX_TAG_BYTES = 8_000_000
-"""All values of a directory together: profiles, thumbnails, the table of strips."""
+"""All values of a directory together, such as profiles, thumbnails and the table of strips."""
 
 _WIDTH, _HEIGHT, _COMPRESSION, _STRIPS, _TILES = 256, 257, 259, 273, 324
 _ORIENTATION, _SAMPLES, _TILE_WIDTH, _TILE_HEIGHT = 274, 277, 322, 323
 _SUB_DIRECTORIES = (34665, 34853, 40965)
-"""EXIF, GPS, interoperability: those that Pillow follows on its own."""
+"""EXIF, GPS, interoperability: those that Pillow reads too."""
 _MAX_SAMPLES = 6
-"""Pillow reads no more: the colours of CMYK and two more."""
+"""Pillow's own limit: CMYK and two more."""
 _TYPE_SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8}
 _INTEGERS = {1: "B", 3: "H", 4: "I", 13: "I", 16: "Q"}
 _COMPRESSIONS = frozenset([1, 2, 3, 4, 5, 7, 8, 32773, 32946, 50000])
@@ -38,7 +38,7 @@ class _Entry:
 
 @dataclass(frozen=True)
 class _Tags:
-    """One file's way of writing directories: byte order, and 32 or 64 bit."""
+    """How a file stores directories: byte order, and 32 or 64 bit."""
 
     data: bytes
     order: str
@@ -73,7 +73,7 @@ class _Tags:
         return int(following)
 
     def number(self, entry: _Entry | None) -> int | None:
-        """The entry's value where it is a single whole number."""
+        """The entry's value where it is a single integer."""
         if entry is None or entry.count != 1 or entry.kind not in _INTEGERS:
             return None
         if entry.kind == 16 and not self.big:
@@ -84,8 +84,8 @@ class _Tags:
 def read_tiff(data: bytes, max_pixels: int, max_frames: int) -> tuple[int, int, int]:
     """(width, height, frames) of the first image in a TIFF file, frames up to one over the limit.
 
-    Raises ``BadImage`` or ``TooManyPixels`` for a directory that asks for more than a picture can need,
-    and ``struct.error`` for one that leaves the file.
+    Raises ``BadImage`` or ``TooManyPixels`` for a directory that needs more memory than any image, and
+    ``struct.error`` for one outside of the file.
     """
     big = data[2:4] in (b"+\0", b"\0+")
     tags = _Tags(data, "<" if data[:1] == b"I" else ">", big)
@@ -98,11 +98,14 @@ def read_tiff(data: bytes, max_pixels: int, max_frames: int) -> tuple[int, int, 
     width, height = tags.number(entries.get(_WIDTH)), tags.number(entries.get(_HEIGHT))
     if width is None or height is None:
         raise BadImage("The TIFF does not say how large it is. Save it again.")
+    if tags.number(entries.get(_ORIENTATION)) in (5, 6, 7, 8):
+        # Pillow rotates a TIFF itself, and gives its size after that.
+        width, height = height, width
     return width, height, 1 + sum(1 for _ in _further(tags, offset, following, max_frames))
 
 
 def exif_orientation(block: bytes) -> int:
-    """1 to 8 from an EXIF block, with or without its ``Exif`` prefix; 1 (upright) where it is of no use."""
+    """1 to 8 from an EXIF block, with or without its ``Exif`` prefix; 1 (upright) where it is invalid."""
     block = block.removeprefix(b"Exif\0\0")
     try:
         if block[:4] not in (b"II*\0", b"MM\0*"):
@@ -129,7 +132,7 @@ def _further(tags: _Tags, first: int, following: int, limit: int) -> Iterator[in
 
 
 def _check_directories(tags: _Tags, entries: dict[int, _Entry]) -> None:
-    """Refuse values that are larger together than any picture's metadata, here and one level down."""
+    """Refuse values that are larger together than the metadata of any image, sub-directories included."""
     waiting, seen = [entries], set[int]()
     total = 0
     while waiting:
@@ -145,10 +148,10 @@ def _check_directories(tags: _Tags, entries: dict[int, _Entry]) -> None:
 
 
 def _check_layout(tags: _Tags, entries: dict[int, _Entry], max_pixels: int) -> None:
-    """Refuse what would make libtiff reserve far more than the picture's own pixels."""
+    """Refuse what would make libtiff allocate far more than the image's own pixels."""
     for tag in (_STRIPS, _TILES):
         if tag in entries and entries[tag].count > MAX_PIECES:
-            raise BadImage(f"The image is cut into more than {MAX_PIECES:,} pieces. Save it again.")
+            raise BadImage(f"The image has more than {MAX_PIECES:,} strips or tiles. Save it again.")
     tile = [tags.number(entries.get(tag)) or 0 for tag in (_TILE_WIDTH, _TILE_HEIGHT)]
     if tile[0] * tile[1] > max_pixels:
         raise TooManyPixels(f"The image has tiles of {tile[0]}x{tile[1]} pixels. Save it again with strips.")
@@ -157,6 +160,6 @@ def _check_layout(tags: _Tags, entries: dict[int, _Entry], max_pixels: int) -> N
     compression = tags.number(entries.get(_COMPRESSION)) or 1
     if compression not in _COMPRESSIONS:
         raise BadImage(
-            f"The TIFF is compressed in a way that is not read here (number {compression}). "
+            f"The TIFF's compression is not supported (number {compression}). "
             "Save it with LZW, deflate, or no compression."
         )

@@ -1,7 +1,7 @@
-"""The two baselines that the pretrained networks are compared with; built from scratch, no weights to fetch.
+"""The two baselines that the pretrained networks are compared with, without pretrained weights.
 
-They take the same arguments as the functions of ``keras.applications``, so that the table need not tell
-them apart. Neither has batch normalisation, which catseye never trains inside a backbone.
+They take the same arguments as the functions of ``keras.applications``. Neither has batch normalisation, which
+catseye never trains inside a backbone.
 """
 
 import keras
@@ -11,7 +11,7 @@ _CNN_FILTERS = (32, 64, 128, 256)
 
 
 def mlp(*, include_top: bool = False, weights: None = None, input_tensor: keras.KerasTensor) -> keras.Model:
-    """Pixels in a row, then two hidden layers: (batch, height, width, 3) -> (batch, 128)."""
+    """Flattened pixels, then two hidden layers: (batch, height, width, 3) -> (batch, 128)."""
     _only_untrained(include_top, weights)
     x = keras.layers.Flatten(name="flatten")(input_tensor)
     for number, units in enumerate(_MLP_UNITS, start=1):

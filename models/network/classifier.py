@@ -1,7 +1,7 @@
 """Backbone and head as one flat Keras graph with named taps.
 
 Flat, because the layers of a nested backbone cannot be reached from outside ("graph disconnected"), and
-because every BatchNormalization of the backbone is held still (``trainable = False``) layer by layer::
+because every BatchNormalization of the backbone is frozen (``trainable = False``) layer by layer::
 
     image (uint8) -> preprocess_* -> Keras's own layers -> head_pool_* -> embedding -> head_* -> logits
 """
@@ -14,14 +14,12 @@ from typing import Literal
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import Floats
 from models.card import Card, Head, Pool, Tap
 from models.errors import BadParameter, StoreError
 from models.network.backbones import Backbone, get_backbone
 from models.network.preprocessing import IMAGENET_MEAN, IMAGENET_STD, preprocess, set_normalization
-
-Floats = NDArray[np.float32]
 
 IMAGE, EMBEDDING, LOGITS = "image", "embedding", "logits"
 _BATCH_NORM, _DROPOUT = "head_batch_norm", "head_dropout"
@@ -61,13 +59,18 @@ class Classifier:
 
     @property
     def classes(self) -> int:
-        """How many labels it tells apart."""
+        """Number of labels."""
         return int(self.model.output_shape[-1])
 
     def backbone_layers(self) -> list[keras.layers.Layer]:
         """The backbone's own layers in Keras's order, pixels to final map; neither preprocessing nor head."""
-        inner = keras.Model(self.model.input, self._backbone_output())
-        return [layer for layer in inner.layers if not _is_input(layer)]
+        # The MLP has no maps: its last hidden layer goes into the embedding.
+        final = self.model.get_layer(self.taps[-1].name).output if self.taps else self.model.get_layer(EMBEDDING).input
+        return [
+            layer
+            for layer in keras.Model(self.model.input, final).layers
+            if not isinstance(layer, keras.layers.InputLayer) and not layer.name.startswith("preprocess_")
+        ]
 
     def head_layers(self) -> list[keras.layers.Layer]:
         """The layers from the embedding to the logits, in order."""
@@ -80,23 +83,6 @@ class Classifier:
         for tap in self.taps:
             outputs[f"tap_{tap.index}"] = self.model.get_layer(tap.name).output
         return keras.Model(self.model.input, outputs, name="outputs")
-
-    def feature_model(self) -> keras.Model:
-        """Image -> embedding (batch, embedding_size)."""
-        return keras.Model(self.model.input, self.model.get_layer(EMBEDDING).output, name="features")
-
-    def head_model(self) -> keras.Model:
-        """Embedding -> logits over the same layers, so that training it trains the classifier."""
-        x = features = keras.Input((self.head.embedding_size,), name=EMBEDDING)
-        for layer in self.head_layers():
-            x = layer(x)
-        return keras.Model(features, x, name="head")
-
-    def _backbone_output(self) -> keras.KerasTensor:
-        """The final map; for the MLP, which has none, its last hidden layer."""
-        if self.taps:
-            return self.model.get_layer(self.taps[-1].name).output
-        return self.model.get_layer(EMBEDDING).input
 
 
 def build_classifier(
@@ -113,7 +99,8 @@ def build_classifier(
     """
     row = get_backbone(backbone) if isinstance(backbone, str) else backbone
     height, width = _checked_size(row, input_size)
-    _check_head(classes, head)
+    if classes < 2:
+        raise BadParameter(f"A classifier needs at least 2 classes, not {classes}. Add a class.")
     keras.utils.set_random_seed(seed)
     image = keras.Input((height, width, 3), dtype="uint8", name=IMAGE)
     base = _build_base(row, image)
@@ -141,7 +128,7 @@ def head_arrays(classifier: Classifier) -> tuple[Floats, Floats]:
 
 
 def load_classifier(path: Path, card: Card) -> Classifier:
-    """The classifier in a ``.keras`` file, held against its card; no code of the file is ever run.
+    """The classifier in a ``.keras`` file, checked against its card; no code of the file is run.
 
     Raises StoreError where the file cannot be read or is another network than the card says.
     """
@@ -169,14 +156,14 @@ def read_taps(model: keras.Model, names: Sequence[str]) -> tuple[Tap, ...]:
 
 
 def freeze_statistics(model: keras.Model) -> None:
-    """Hold every BatchNormalization still, except the head's own."""
+    """Freeze every BatchNormalization, except the head's own."""
     for layer in model.layers:
         if isinstance(layer, keras.layers.BatchNormalization) and layer.name != _BATCH_NORM:
             layer.trainable = False
 
 
 def split_number(name: str) -> tuple[str, int]:
-    """Keras's automatic names taken apart: "conv2d_12" -> ("conv2d", 12); "conv2d" -> ("conv2d", 0)."""
+    """Keras's automatic names split: "conv2d_12" -> ("conv2d", 12); "conv2d" -> ("conv2d", 0)."""
     prefix, _, number = name.rpartition("_")
     return (prefix, int(number)) if prefix and number.isdecimal() else (name, 0)
 
@@ -259,17 +246,6 @@ def _checked_size(row: Backbone, size: int | tuple[int, int] | None) -> tuple[in
     return height, width
 
 
-def _check_head(classes: int, head: HeadSpec) -> None:
-    if classes < 2:
-        raise BadParameter(f"A classifier needs at least 2 classes, not {classes}. Add a class.")
-    if not 0 <= head.dropout < 1:
-        raise BadParameter(f"dropout is a share from 0 to below 1, not {head.dropout}. The default is 0.2.")
-    if not 0 <= head.l2 < float("inf"):
-        raise BadParameter(f"l2 is 0 or more, not {head.l2}. The default is 0.")
-    if head.depths not in ("last", "several"):
-        raise BadParameter(f"depths is 'last' or 'several', not {head.depths!r}. The default is 'last'.")
-
-
 def _check_against(model: keras.Model, card: Card) -> None:
     """Raise StoreError unless the network is the one that the card describes."""
     try:
@@ -290,10 +266,6 @@ def _check_against(model: keras.Model, card: Card) -> None:
             f"The network and the card of model {card.name!r} disagree about: {', '.join(wrong)}. "
             "Train or import the model again."
         )
-
-
-def _is_input(layer: keras.layers.Layer) -> bool:
-    return isinstance(layer, keras.layers.InputLayer) or layer.name.startswith("preprocess_")
 
 
 def _first_line(error: Exception) -> str:

@@ -1,4 +1,4 @@
-"""The four ways to freeze a network, from the lecture's table.
+"""How much of the pretrained network to freeze: four strategies, from the lecture's table.
 
 ======  ==================================  ========================================
 name    frozen                              for (the lecture's last slide)
@@ -9,7 +9,7 @@ few     the early layers, up to stride 8    the same, with more data
 none    nothing                             much data, unlike the pretraining data
 ======  ==================================  ========================================
 
-The backbone's BatchNormalization layers stay frozen in every one: small batches ruin their statistics.
+The backbone's BatchNormalization layers stay frozen in every one: small batches would spoil their statistics.
 """
 
 import math
@@ -19,7 +19,7 @@ from typing import Literal, get_args
 import keras
 
 from models.errors import BadParameter
-from models.network.backbone import Backbone
+from models.network.backbones import Backbone
 from models.network.classifier import Classifier
 
 Freeze = Literal["head", "most", "few", "none"]
@@ -28,7 +28,7 @@ FREEZES: tuple[Freeze, ...] = get_args(Freeze)
 
 @dataclass(frozen=True)
 class FreezePlan:
-    """What a strategy leaves to be trained."""
+    """What a strategy trains."""
 
     strategy: Freeze
     first_trained_layer: str | None
@@ -44,20 +44,20 @@ def apply_freeze(classifier: Classifier, strategy: Freeze) -> FreezePlan:
     Raises BadParameter for a strategy that is none of the four.
     """
     if strategy not in FREEZES:
-        raise BadParameter(f"There is no way to freeze called {strategy!r}. Choose one of: {', '.join(FREEZES)}.")
+        raise BadParameter(f"There is no freeze strategy called {strategy!r}. Choose one of: {', '.join(FREEZES)}.")
     base, head = classifier.backbone_layers(), classifier.head_layers()
     first = _first_trained(classifier.backbone, [layer.name for layer in base], strategy)
     for index, layer in enumerate(base):
         layer.trainable = index >= first and not isinstance(layer, keras.layers.BatchNormalization)
     for layer in head:
         layer.trainable = True
-    learning = [layer for layer in (*base, *head) if layer.trainable_weights]
+    trained = [layer for layer in (*base, *head) if layer.trainable_weights]
     return FreezePlan(
         strategy=strategy,
-        first_trained_layer=None if strategy == "none" else learning[0].name,
-        trainable_layers=len(learning),
+        first_trained_layer=None if strategy == "none" else trained[0].name,
+        trainable_layers=len(trained),
         trainable_parameters=sum(
-            math.prod(variable.shape) for layer in learning for variable in layer.trainable_weights
+            math.prod(variable.shape) for layer in trained for variable in layer.trainable_weights
         ),
     )
 

@@ -1,4 +1,4 @@
-"""Reads the backbone's weights out of a file of Keras's, whatever its age, without running any of it.
+"""Reads a backbone's weights from a file of Keras 2 or 3, without running any of it.
 
 Only arrays are read, with h5py: neither pickles nor the network described in the file. Known forms::
 
@@ -9,9 +9,8 @@ Only arrays are read, with h5py: neither pickles nor the network described in th
 
 import io
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import h5py
@@ -23,26 +22,16 @@ from models.network.classifier import Classifier, split_number
 
 _KERAS_MEMBER = "model.weights.h5"
 _MAX_DEPTH = 4
-"""Networks in networks that are looked into."""
+"""Levels of nested networks that are read."""
 _BROKEN = (OSError, KeyError, ValueError, TypeError, AttributeError, RuntimeError, zipfile.BadZipFile)
-"""What h5py raises for a file that is damaged, or is not what it seems."""
+"""What h5py raises for a damaged file or one of another type."""
 
 
-@dataclass(frozen=True)
-class SavedLayer:
-    """A layer's arrays in a file, unread; their order is Keras's."""
-
-    name: str
-    arrays: tuple[h5py.Dataset, ...]
-
-
-@dataclass(frozen=True)
-class SavedNetwork:
-    """One way to read a file: its layers with weights, in order."""
-
-    layers: tuple[SavedLayer, ...]
-    by_kind: bool
-    """Layers are called by kind and number, as in ``.weights.h5``, and not by their own names."""
+Arrays = tuple[h5py.Dataset, ...]
+"""Of one layer, unread, in Keras's order."""
+Saved = dict[str, Arrays]
+"""The layers with weights of one network in a file, in order."""
+Pairs = list[tuple[keras.layers.Layer, Arrays]]
 
 
 class MisfitError(Exception):
@@ -53,9 +42,6 @@ class MisfitError(Exception):
         self.matched, self.what = matched, what
 
 
-Pairs = list[tuple[keras.layers.Layer, SavedLayer]]
-
-
 def load_file(classifier: Classifier, path: Path) -> None:
     """Give the backbone the weights in ``path``; the head stays as it is. All layers change, or none.
 
@@ -63,11 +49,10 @@ def load_file(classifier: Classifier, path: Path) -> None:
     """
     with _opened(path) as root:
         best = MisfitError(-1, "it holds no layers with weights")
-        for network in _networks(root):
+        for saved, pair in _networks(root):
             for layers in _wanted(classifier):
-                pair = _pair_by_kind if network.by_kind else _pair_by_name
                 try:
-                    pairs = pair(layers, network)
+                    pairs = pair(layers, saved)
                 except MisfitError as misfit:
                     best = misfit if misfit.matched > best.matched else best
                 else:
@@ -97,54 +82,46 @@ def _hdf5(path: Path) -> Path | io.BytesIO:
         return io.BytesIO(archive.read(_KERAS_MEMBER))
 
 
-def _networks(root: h5py.Group) -> Iterator[SavedNetwork]:
-    """Every way to read the file, nested networks first."""
+def _networks(root: h5py.Group) -> Iterator[tuple[Saved, Callable[[Sequence[keras.layers.Layer], Saved], Pairs]]]:
+    """Every network in the file, nested ones first, and how its layers are matched."""
     if "layers" in root:
-        yield from _modern(root, _MAX_DEPTH)
+        yield from ((saved, _pair_by_kind) for saved in _modern(root, _MAX_DEPTH))
     legacy = _child(root, "model_weights") if "model_weights" in root else root
     if _names(legacy, "layer_names"):
-        yield from _legacy(legacy)
+        yield from ((saved, _pair_by_name) for saved in _legacy(legacy))
 
 
-def _modern(group: h5py.Group, depth: int) -> Iterator[SavedNetwork]:
+def _modern(group: h5py.Group, depth: int) -> Iterator[Saved]:
     layers = _child(group, "layers")
-    children = {name: _child(layers, name) for name in layers}
-    for child in children.values():
+    found: Saved = {}
+    for name, child in ((name, _child(layers, name)) for name in layers):
         if "layers" in child and depth:
             yield from _modern(child, depth - 1)
-    yield SavedNetwork(tuple(_modern_layers(children)), by_kind=True)
-
-
-def _modern_layers(groups: Mapping[str, h5py.Group]) -> Iterator[SavedLayer]:
-    for name, group in groups.items():
-        arrays = _child(group, "vars") if "vars" in group else {}
+        arrays = _child(child, "vars") if "vars" in child else {}
         if len(arrays):
-            yield SavedLayer(name, tuple(_child(arrays, key) for key in sorted(arrays, key=int)))
+            found[name] = tuple(_child(arrays, key) for key in sorted(arrays, key=int))
+    yield found
 
 
-def _legacy(group: h5py.Group) -> Iterator[SavedNetwork]:
-    layers = []
+def _legacy(group: h5py.Group) -> Iterator[Saved]:
+    found: Saved = {}
     for name in _names(group, "layer_names"):
         own = _child(group, name)
         weights = _names(own, "weight_names")
-        inner = _split(own, weights)
-        if len(inner) > 1:
-            yield SavedNetwork(inner, by_kind=False)
         if weights:
-            layers.append(SavedLayer(name, tuple(_child(own, weight) for weight in weights)))
-    yield SavedNetwork(tuple(layers), by_kind=False)
-
-
-def _split(group: h5py.Group, weights: Sequence[str]) -> tuple[SavedLayer, ...]:
-    """The layers of a nested backbone, whose weights stand in one list: ``block_1_expand/kernel`` and so on."""
-    layers: dict[str, list[h5py.Dataset]] = {}
-    for weight in weights:
-        layers.setdefault(weight.rpartition("/")[0].rpartition("/")[2], []).append(_child(group, weight))
-    return tuple(SavedLayer(name, tuple(arrays)) for name, arrays in layers.items())
+            found[name] = tuple(_child(own, weight) for weight in weights)
+        # A nested backbone: the weights of all its layers in one list, block_1_expand/kernel and so on.
+        inner: Saved = {}
+        for weight in weights:
+            layer = weight.rpartition("/")[0].rpartition("/")[2]
+            inner[layer] = (*inner.get(layer, ()), _child(own, weight))
+        if len(inner) > 1:
+            yield inner
+    yield found
 
 
 def _child(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
-    """What stands at ``path`` in this very file: a link could pull in another file of this machine."""
+    """The object at ``path`` in this file; a link could read another file of this machine."""
     for name in path.split("/"):
         if not isinstance(group.get(name, getlink=True), h5py.HardLink):
             raise KeyError(path)
@@ -155,15 +132,10 @@ def _child(group: h5py.Group, path: str) -> h5py.Group | h5py.Dataset:
 
 
 def _names(group: h5py.Group, name: str) -> list[str]:
-    """A list of names among a group's attributes; Keras cuts long ones into ``name0``, ``name1``, ..."""
-    keys = [name] if name in group.attrs else _numbered_keys(group, name)
-    found = [value for key in keys for value in group.attrs[key]]
+    """A list of names among a group's attributes; Keras splits long ones into ``name0``, ``name1``, ..."""
+    keys = [name, *(f"{name}{number}" for number in range(len(group.attrs)))]
+    found = [value for key in keys if key in group.attrs for value in group.attrs[key]]
     return [value.decode() if isinstance(value, bytes) else str(value) for value in found]
-
-
-def _numbered_keys(group: h5py.Group, name: str) -> list[str]:
-    candidates = (f"{name}{number}" for number in range(len(group.attrs)))
-    return [key for key in candidates if key in group.attrs]
 
 
 def _wanted(classifier: Classifier) -> list[list[keras.layers.Layer]]:
@@ -174,13 +146,13 @@ def _wanted(classifier: Classifier) -> list[list[keras.layers.Layer]]:
     return [base, [*before, *base]] if before else [base]
 
 
-def _pair_by_kind(layers: Sequence[keras.layers.Layer], network: SavedNetwork) -> Pairs:
-    """Match the n-th layer of a kind with the n-th of that kind in the file."""
-    saved: dict[str, list[tuple[int, SavedLayer]]] = {}
-    for layer in network.layers:
-        kind, number = split_number(layer.name)
-        saved.setdefault(kind.replace("_", ""), []).append((number, layer))
-    queues = {kind: iter(sorted(some, key=lambda item: item[0])) for kind, some in saved.items()}
+def _pair_by_kind(layers: Sequence[keras.layers.Layer], saved: Saved) -> Pairs:
+    """Match the n-th layer of a kind with the n-th of that kind in the file: ``conv2d``, ``conv2d_1``, ..."""
+    kinds: dict[str, list[tuple[int, Arrays]]] = {}
+    for name, arrays in saved.items():
+        kind, number = split_number(name)
+        kinds.setdefault(kind.replace("_", ""), []).append((number, arrays))
+    queues = {kind: iter(sorted(some, key=lambda item: item[0])) for kind, some in kinds.items()}
     pairs: Pairs = []
     for layer in layers:
         _, found = next(queues.get(type(layer).__name__.lower(), iter(())), (0, None))
@@ -188,45 +160,49 @@ def _pair_by_kind(layers: Sequence[keras.layers.Layer], network: SavedNetwork) -
     return pairs
 
 
-def _pair_by_name(layers: Sequence[keras.layers.Layer], network: SavedNetwork) -> Pairs:
+def _pair_by_name(layers: Sequence[keras.layers.Layer], saved: Saved) -> Pairs:
     """Match by name where the file has every name, otherwise by order, as Keras does."""
-    saved = {layer.name: layer for layer in network.layers}
-    if not all(layer.name in saved for layer in layers):
-        rest = iter(network.layers)
-        return [(layer, _fitting(layer, next(rest, None), number)) for number, layer in enumerate(layers)]
-    pairs = [(layer, _fitting(layer, saved[layer.name], number)) for number, layer in enumerate(layers)]
-    _no_gaps(network, {layer.name for layer in layers})
+    names = [layer.name for layer in layers]
+    by_name = saved.keys() >= set(names)
+    rest = iter(saved.values())
+    pairs = [
+        (layer, _fitting(layer, saved[layer.name] if by_name else next(rest, None), number))
+        for number, layer in enumerate(layers)
+    ]
+    if by_name:
+        _refuse_extra_layers(list(saved), set(names))
     return pairs
 
 
-def _no_gaps(network: SavedNetwork, names: set[str]) -> None:
-    """Refuse a deeper network of the same family, whose extra layers stand between those that fit."""
-    inside = [layer.name in names for layer in network.layers]
-    first, last = inside.index(True), len(inside) - 1 - inside[::-1].index(True)
-    for layer, known in list(zip(network.layers, inside, strict=True))[first:last]:
-        if not known:
-            raise MisfitError(sum(inside[: network.layers.index(layer)]), f"it has a layer {layer.name!r} too many")
+def _refuse_extra_layers(saved: list[str], names: set[str]) -> None:
+    """Refuse a deeper network of the same family, which has extra layers between those that fit."""
+    matched = 0
+    for name in saved:
+        if name in names:
+            matched += 1
+        elif 0 < matched < len(names):
+            raise MisfitError(matched, f"it has a layer {name!r} too many")
 
 
-def _fitting(layer: keras.layers.Layer, saved: SavedLayer | None, matched: int) -> SavedLayer:
-    if saved is None:
+def _fitting(layer: keras.layers.Layer, arrays: Arrays | None, matched: int) -> Arrays:
+    if arrays is None:
         raise MisfitError(matched, f"layer {layer.name!r} is missing, after {matched} that fit")
     wants = [tuple(weight.shape) for weight in layer.weights]
-    holds = [tuple(array.shape) for array in saved.arrays]
+    holds = [tuple(array.shape) for array in arrays]
     if wants != holds:
         raise MisfitError(matched, f"layer {layer.name!r} has shapes {_shapes(wants)}, the file {_shapes(holds)}")
-    return saved
+    return arrays
 
 
 def _shapes(shapes: Sequence[tuple[int, ...]]) -> str:
-    """Readable, and short where a whole network stands for one layer."""
+    """At most five shapes, since a nested network may be listed as one layer."""
     some = " ".join("x".join(map(str, shape)) or "scalar" for shape in shapes[:5])
     return f"{some} ..." if len(shapes) > 5 else some or "none"
 
 
 def _assign(pairs: Pairs) -> None:
-    # All is read before anything changes, so that a file that breaks off changes nothing.
-    values = [[np.asarray(array, np.float32) for array in saved.arrays] for _, saved in pairs]
+    # All is read before anything is assigned, so that a truncated file changes nothing.
+    values = [[np.asarray(array, np.float32) for array in arrays] for _, arrays in pairs]
     for (layer, _), arrays in zip(pairs, values, strict=True):
         for weight, array in zip(layer.weights, arrays, strict=True):
             weight.assign(array)

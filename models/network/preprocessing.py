@@ -1,13 +1,13 @@
-"""What each network wants its pixels to be, as layers of the graph: uint8 RGB goes in.
+"""Preprocessing as layers of the network, from uint8 RGB.
 
-The same arithmetic as ``keras.applications.*.preprocess_input``, in built-in Keras layers that save, load
-and export as they are. The layers are called ``preprocess_*`` and are never trained.
+The same arithmetic as ``keras.applications.*.preprocess_input``, in built-in Keras layers, which save, load
+and export. The layers are called ``preprocess_*`` and are never trained.
 """
 
 import keras
 import numpy as np
 
-from models.network.backbone import Preprocessing
+from models.network.backbones import Preprocessing
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -31,7 +31,7 @@ def preprocess(image: keras.KerasTensor, how: Preprocessing) -> keras.KerasTenso
 
 
 def _reversed_channels(pixels: keras.KerasTensor) -> keras.KerasTensor:
-    """RGB -> BGR less the mean, as a fixed 1x1 convolution: a form that every runtime knows."""
+    """RGB -> BGR less the mean, as a fixed 1x1 convolution, which every runtime supports."""
     layer = keras.layers.Conv2D(3, 1, name="preprocess_bgr", trainable=False)
     result = layer(pixels)
     swap = np.eye(3, dtype=np.float32)[::-1].reshape(1, 1, 3, 3)
@@ -44,10 +44,10 @@ def set_normalization(model: keras.Model, mean: np.ndarray, variance: np.ndarray
     layer = normalization_layer(model)
     count = layer.get_weights()[2]
     layer.set_weights([np.asarray(mean, np.float32), np.asarray(variance, np.float32), count])
-    # The layer computes with constants that it derives from its weights; this derives them anew.
+    # The layer computes with constants that it derives from its weights.
     layer.finalize_state()
 
 
 def normalization_layer(model: keras.Model) -> keras.layers.Normalization:
-    """The Normalization layer that EfficientNet brings along."""
+    """EfficientNet's own Normalization layer."""
     return next(layer for layer in model.layers if isinstance(layer, keras.layers.Normalization))

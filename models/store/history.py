@@ -1,4 +1,4 @@
-"""How training went: the figures of every epoch, kept as ``history.json`` beside a stored model."""
+"""The training history: the metrics of every epoch, kept as ``history.json`` in a model's folder."""
 
 from pathlib import Path
 from typing import Literal
@@ -12,7 +12,7 @@ HISTORY_FILE = "history.json"
 
 
 class Phase(Part):
-    """One phase of training, such as the new head alone."""
+    """One phase of training, such as the head only."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", from_attributes=True)
 
@@ -22,12 +22,12 @@ class Phase(Part):
     history: tuple[dict[str, float | None], ...]
     """For each epoch ``epoch``, ``loss``, ``accuracy`` and, with validation images, ``val_loss`` and so on.
 
-    A figure that is no finite number is None.
+    A value that is not finite is None.
     """
 
 
 class History(Part):
-    """The phases of a run in order; none for a model that came without them."""
+    """The phases of a run in order; none for a model that was imported."""
 
     schema_version: Literal[1] = 1
     phases: tuple[Phase, ...] = ()

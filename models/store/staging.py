@@ -1,13 +1,13 @@
-"""Where a model is prepared before it appears in the store, and the lock under which it appears.
+"""The folders in which models are prepared before they appear in the store, and the store's lock.
 
 Layout, beside BentoML's own folders and on the same file system, so that a rename is one step::
 
     BENTOML_HOME/catseye/lock               held while the store's list of models changes
-    BENTOML_HOME/catseye/emptied            there while the store is empty because its last model was deleted
+    BENTOML_HOME/catseye/emptied            exists while the store is empty because its last model was deleted
     BENTOML_HOME/catseye/staging/ID/lock    held by the process that is filling ID
     BENTOML_HOME/catseye/staging/ID/model   the files
 
-The kernel drops a killed process's locks, so a folder whose lock is free is a leftover.
+The kernel releases the locks of a killed process, so a folder whose lock is free is a leftover.
 """
 
 import fcntl
@@ -33,7 +33,7 @@ def exclusive(home: Path) -> Iterator[None]:
 
 
 def note_emptied(home: Path, emptied: bool) -> None:
-    """Say whether the store is empty on purpose; call it with the store's lock held."""
+    """Record whether the store is empty because its last model was deleted; call it with the store's lock held."""
     note = home / "catseye" / "emptied"
     if emptied:
         note.touch()

@@ -1,15 +1,17 @@
 """The model store: BentoML's folder of models, with our own files and the card in each.
 
 A model appears in one step (a rename) or not at all, so that a killed process, a full disk or a power
-cut leaves a store that can be read. ``bentoml models list`` shows what is kept here; reading needs only
-the folders, not BentoML, so that a service can look every second.
+cut leaves a readable store. ``bentoml models list`` lists these models. Reading needs only the folders, not BentoML,
+so that a service can poll them every second.
 
 A model's folder holds ``card.json``, ``model.keras``, ``openvino/float32.xml`` and ``.bin``, ``head.npz``
 and, where they were made, ``openvino/int8.*``, ``history.json``, ``report.html`` and ``plots/``.
 """
 
+import importlib.metadata
 import logging
 import os
+import platform
 import re
 import secrets
 import shutil
@@ -17,15 +19,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from models.card import CARD_FILE, Card, FilePrecision, Precision, read_card
+import yaml
+
+from models.card import CARD_FILE, Card, FilePrecision, read_card
 from models.errors import BadParameter, StoreError, UnknownModel
 from models.files import disk_errors, files_below, sha256_of, sync, sync_tree, write_whole
-from models.store.staging import exclusive, note_emptied, staging
-
-if TYPE_CHECKING:
-    from models.export.head import HeadArrays
+from models.store.staging import exclusive, note_emptied, staging, was_emptied
 
 logger = logging.getLogger(__name__)
 
@@ -65,20 +65,6 @@ class StoredModel:
         have = ", ".join(export.precision for export in self.card.exports) or "nothing"
         raise StoreError(f"Model {self.tag} has no {precision} export, only {have}. Export it first.")
 
-    def head(self, precision: Precision = "float32") -> "HeadArrays":
-        """Kernel ``(embedding, classes)`` and bias ``(classes,)``: logits = embedding @ kernel + bias.
-
-        Of the network in that precision: int8 may have a head of its own.
-        """
-        # Here, since those who only look what there is (commands, the launcher) need no arrays.
-        from models.export.head import HEAD_FILE, read_head
-
-        try:
-            return read_head(self.path, precision)
-        except (OSError, KeyError, ValueError) as error:
-            reason = f"{HEAD_FILE} of model {self.tag} cannot be read."
-            raise StoreError(f"{reason} Store the model again.") from error
-
 
 def store_home() -> Path:
     """BentoML's home: ``BENTOML_HOME``, or ``~/bentoml``. The models are in its folder ``models``."""
@@ -115,8 +101,6 @@ def save(card: Card, write: Callable[[Path], object], *, version: str | None = N
 
 def publish(folder: Path, card: Card, version: str | None, *, keep_created: bool = False) -> StoredModel:
     """Move a filled staging ``folder`` into the store; for this module and ``archive``."""
-    from models.store.bentoml_yaml import bentoml_yaml  # BentoML takes half a second to import, so only for writing
-
     card = card.model_copy(update={"files": _hashes(folder)})
     sync_tree(folder)
     missing = [export.file for export in card.exports if export.file not in card.files]
@@ -126,7 +110,7 @@ def publish(folder: Path, card: Card, version: str | None, *, keep_created: bool
     with exclusive(store_home()):
         newest = next(iter(list_models(card.name)), None)
         if not keep_created and newest is not None:
-            # The order of saving must be the order of time, even where a clock was set back.
+            # Versions are ordered by time, even where a clock was set back.
             created = max(card.created, newest.card.created + timedelta(microseconds=1))
             card = card.model_copy(update={"created": created})
         version = version or _version_of(card.created)
@@ -134,7 +118,7 @@ def publish(folder: Path, card: Card, version: str | None, *, keep_created: bool
         if target.exists():
             raise StoreError(f"Model {card.name}:{version} exists already. Give another version, or delete it.")
         write_whole(folder / CARD_FILE, card.model_dump_json(indent=2).encode())
-        write_whole(folder / BENTOML_FILE, bentoml_yaml(card, version).encode())
+        write_whole(folder / BENTOML_FILE, _bentoml_yaml(card, version).encode())
         target.parent.mkdir(parents=True, exist_ok=True)
         if newest is None or card.created >= newest.card.created:
             # Before the rename: a pointer to a version that is not there yet means the newest that is,
@@ -176,7 +160,7 @@ def list_models(name: str | None = None) -> list[StoredModel]:
         try:
             found.append(_read(path))
         except FileNotFoundError:
-            continue  # deleted while we looked
+            continue  # deleted meanwhile
         except (StoreError, UnknownModel) as error:
             _warn_once(path, error.detail)
     return sorted(found, key=lambda model: (model.card.created, model.version), reverse=True)
@@ -209,6 +193,31 @@ def delete(tag: str) -> StoredModel | None:
         return next((model for model in models if model.version == version), None)
 
 
+def was_deleted(model: StoredModel) -> bool:
+    """Whether the model was deleted; False where it is there, or the whole store may be unmounted.
+
+    A lost mount leaves an empty folder, which looks like a store without models. So a missing model counts as deleted
+    only where there are other models, or where the store notes that its last one was deleted (``staging``).
+    Raises ``StoreError`` where the store cannot be read.
+    """
+    if not is_missing(model):
+        return False
+    # By way of the link that a server may have in place of the folder: see ``service.process.supervisor.private_home``.
+    home = (store_home() / "models").resolve().parent
+    return bool(list_models()) or was_emptied(home)
+
+
+def is_missing(model: StoredModel) -> bool:
+    """Whether the model's folder does not exist; False where the file system cannot tell."""
+    try:
+        model.path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return True
+    except OSError:
+        return False
+    return False
+
+
 def verify(model: StoredModel) -> None:
     """Compare every file with the card's hashes; ``StoreError`` names the first that differs."""
     for file in model.card.files:
@@ -232,8 +241,33 @@ def check_file(model: StoredModel, file: str) -> None:
         )
 
 
+def _bentoml_yaml(card: Card, version: str) -> str:
+    """The text of ``model.yaml``, as ``bentoml.models.create`` writes it.
+
+    ``create`` itself copies a folder into the store file by file, so a killed process leaves half a model.
+    """
+    description = {
+        "name": card.name,
+        "version": version,
+        "module": "",
+        "labels": {"product": "catseye", "backbone": card.backbone},
+        "options": {},
+        "metadata": {"labels": list(card.labels), "input_size": list(card.input_size)},
+        "context": {
+            "framework_name": "catseye",
+            "framework_versions": dict(card.versions),
+            "bentoml_version": importlib.metadata.version("bentoml"),
+            "python_version": platform.python_version(),
+        },
+        "signatures": {},
+        "api_version": "v1",
+        "creation_time": card.created.isoformat(),
+    }
+    return yaml.safe_dump(description, sort_keys=False)
+
+
 def _version_of(created: datetime) -> str:
-    """Sorts by time to the microsecond, then differs by chance."""
+    """Sorts by time to the microsecond, and ends in random digits."""
     return f"{created:%Y%m%dt%H%M%S}-{created.microsecond:05x}{secrets.token_hex(2)}"
 
 
@@ -262,7 +296,7 @@ def _pointed(folder: Path) -> str | None:
 
 
 def _point(version: Path, scratch: Path) -> None:
-    """Make ``latest`` name a version's folder, by way of a file in staging, where leftovers are removed."""
+    """Have ``latest`` name a version, written in staging first, where leftovers are removed."""
     pointer = scratch.parent / "latest"
     write_whole(pointer, version.name.encode())
     pointer.replace(version.parent / "latest")
@@ -305,7 +339,7 @@ def _hashes(folder: Path) -> dict[str, str]:
     hashes = {}
     for relative, path in files_below(folder):
         if path.is_symlink() or not path.is_file():
-            raise StoreError(f"{relative} is no ordinary file, so it cannot be stored. Copy what it points to.")
+            raise StoreError(f"{relative} is not a regular file, so it cannot be stored. Copy what it points to.")
         if relative not in (CARD_FILE, BENTOML_FILE):
             hashes[relative] = sha256_of(path)
     return hashes

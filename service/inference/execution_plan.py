@@ -1,7 +1,7 @@
-"""How to run a network on this machine: streams, threads, batch and wait, and where that is kept.
+"""How to run a network on this machine: streams, threads, batch size and wait, kept under ``CATSEYE_HOME``.
 
-The best plan is another for each network and processor, so it is measured (``service.inference.tuning``) and kept under
-``CATSEYE_HOME`` for the next start. A new version of the same network runs under the same plan.
+The best plan depends on the network and the processor, so it is measured (``service.inference.tuning``) and kept for
+the next start. A new version of the same network uses the same plan.
 """
 
 import ctypes
@@ -19,7 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from models.card import Card
 from models.files import write_whole
-from models.runtime.base import Runtime, open_runtime
+from models.runtime.base import Runtime
+from models.runtime.open import open_runtime
 from models.store.store import StoredModel
 from service.settings import Settings
 
@@ -27,28 +28,28 @@ logger = logging.getLogger("catseye")
 
 _M_TRIM_THRESHOLD: Final = -1
 _M_MMAP_THRESHOLD: Final = -3
-USUAL_WAIT_MS: Final = 2.0
+DEFAULT_WAIT_MS: Final = 2.0
 
 
 class Plan(BaseModel):
-    """One way to run a network, and, where it was measured, what it gave."""
+    """One way to run a network, with its measured figures (0 where it was not measured)."""
 
     model_config = ConfigDict(frozen=True)
 
     streams: int = Field(ge=1, le=256)
     threads: int = Field(ge=1, le=256)
     batch: int = Field(ge=1, le=256)
-    wait_ms: float = Field(default=USUAL_WAIT_MS, ge=0, le=1000)
-    """Longest that a batch which is not full waits for images that are on their way."""
+    wait_ms: float = Field(default=DEFAULT_WAIT_MS, ge=0, le=1000)
+    """Longest time that a batch which is not full waits for images that are being decoded."""
     images_per_second: float = 0.0
     p50_ms: float = 0.0
     provisional: bool = False
-    """It was measured while others kept the processors busy, so the next start measures again."""
+    """Measured while other programs kept the processors busy, so the next start measures again."""
 
 
 @dataclass(frozen=True)
 class Machine:
-    """What a plan holds for, besides the network."""
+    """The hardware that a plan holds for."""
 
     processor: str
     processors: int
@@ -60,7 +61,7 @@ def processors() -> int:
 
 
 def share(settings: Settings) -> int:
-    """How many processors each of the worker processes may count on."""
+    """Processors for each worker process."""
     return max(1, processors() // settings.workers)
 
 
@@ -74,20 +75,20 @@ def this_machine() -> Machine:
     return Machine(name, processors())
 
 
-def usual(settings: Settings) -> Plan:
-    """The plan where nothing was measured, with what the operator has set."""
+def default_plan(settings: Settings) -> Plan:
+    """The plan where nothing was measured, with the operator's settings."""
     tensorflow = settings.runtime == "tensorflow"
     count = share(settings)
     return Plan(
         streams=settings.streams or count,
         threads=settings.threads or 2 * count,
         batch=settings.batch or (4 if tensorflow else 1),
-        wait_ms=USUAL_WAIT_MS if settings.batch_wait_ms is None else settings.batch_wait_ms,
+        wait_ms=DEFAULT_WAIT_MS if settings.batch_wait_ms is None else settings.batch_wait_ms,
     )
 
 
 def plan_path(card: Card, settings: Settings) -> Path:
-    """Where the plan of such a network on this machine is kept."""
+    """The file of the plan of such a network on this machine."""
     machine = this_machine()
     precision = settings.precision or card.served_precision
     hardware = (machine.processor, machine.processors, settings.workers)
@@ -97,22 +98,18 @@ def plan_path(card: Card, settings: Settings) -> Path:
 
 
 def find_plan(card: Card, settings: Settings) -> Plan | None:
-    """The plan that was measured and kept, with what the operator has set instead; ``None`` without one."""
+    """The plan that was measured and kept, with the operator's settings in place of its values; ``None`` if none."""
     try:
         kept = Plan.model_validate_json(plan_path(card, settings).read_bytes())
     except (OSError, ValidationError):
         return None
-    set_ = {
-        "streams": settings.streams,
-        "threads": settings.threads,
-        "batch": settings.batch,
-        "wait_ms": settings.batch_wait_ms,
-    }
-    return kept.model_copy(update={key: value for key, value in set_.items() if value is not None})
+    chosen = {name: getattr(settings, name) for name in ("streams", "threads", "batch")}
+    chosen["wait_ms"] = settings.batch_wait_ms
+    return kept.model_copy(update={name: value for name, value in chosen.items() if value is not None})
 
 
 def keep_plan(card: Card, settings: Settings, plan: Plan) -> None:
-    """Keep a plan for the next start; where that cannot be written, it is measured again."""
+    """Keep a plan for the next start, which measures again if the plan cannot be written."""
     path = plan_path(card, settings)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -124,9 +121,8 @@ def keep_plan(card: Card, settings: Settings, plan: Plan) -> None:
 def open_for(stored: StoredModel, settings: Settings, plan: Plan, cores: int | None = None) -> Runtime:
     """The network, loaded as a plan says, or to run in so many processor cores, one for each stream.
 
-    TensorFlow has no streams: there they are how many runs go on at once, between which the cores are divided. Two
-    runs of two threads each would get in each other's way: 91 images a second where one thread each gives 144
-    (MobileNetV2 at 224 px, two cores).
+    TensorFlow has no streams: there they are the runs at once, between which the cores are divided. Two runs of two
+    threads each compete: 91 images per second, where one thread each gives 144 (MobileNetV2 at 224 px, two cores).
     """
     tensorflow = settings.runtime == "tensorflow"
     if tensorflow:
@@ -142,10 +138,10 @@ def open_for(stored: StoredModel, settings: Settings, plan: Plan, cores: int | N
 
 
 def _keep_freed_memory() -> None:
-    """Have glibc keep what TensorFlow frees, tens of megabytes a layer, instead of giving it back and fetching it anew.
+    """Raise glibc's thresholds, so that it keeps the tens of megabytes that TensorFlow frees at each layer.
 
-    With the usual thresholds the kernel took 17 to 20 of the 48 to 56 ms of processor time that an image of a
-    batch of 8 cost (MobileNetV2 at 224 px); with these it takes 5 of 31 to 38.
+    With the defaults the kernel took 17 to 20 of the 48 to 56 ms of processor time of an image in a batch of 8
+    (MobileNetV2 at 224 px); with these it takes 5 of 31 to 38.
     """
     with suppress(OSError, AttributeError):  # another C library
         mallopt = ctypes.CDLL(None).mallopt

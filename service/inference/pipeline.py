@@ -1,30 +1,32 @@
 """From bytes to answers: decode and run in a small pool of threads, one hop for each image."""
 
+import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Final, TypeVar
 
-import numpy as np
-from starlette.requests import Request
-
+from models.arrays import Floats, Pixels
 from models.card import VariantName
-from models.errors import CatseyeError, Overloaded
-from models.image.decode import Pixels, decode
-from models.runtime.base import softmax
+from models.errors import Overloaded
+from models.image.decode import decode
 from models.store.store import StoredModel
-from service.asgi import deadline
+from service.inference.execution_plan import share
+from service.inference.queue import RenderQueue
 from service.inference.registry import Registry
-from service.inference.response_cache import Cache
-from service.inference.served_model import Served
-from service.inference.thread_pool import Workers
+from service.inference.response_cache import ResponseCache
+from service.inference.served_model import ServedModel
+from service.inference.thread_pool import Cancelled, ThreadPool
 from service.inference.tuning import plan_for
 from service.metrics import DOWNGRADED
-from service.ports import Floats
-from service.routes.uploads import read_images
 from service.settings import Settings
 
 T = TypeVar("T")
+
+logger = logging.getLogger("catseye")
+
+MAX_RENDER_THREADS: Final = 4
 
 
 @dataclass(frozen=True)
@@ -37,35 +39,45 @@ class Answer:
 
 
 class Pipeline:
-    """The gateway between the routes and the networks (``service.ports.Gateway``)."""
+    """Finds models, decodes images and runs networks, within the service's limits."""
 
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._limits = settings.limits
-        self._workers = Workers(1)
+        self._threads = ThreadPool(1)
+        self._rendering = RenderQueue(
+            threads=max(2, min(share(settings), MAX_RENDER_THREADS)),
+            queue=settings.queue,
+            max_pixels=self._limits.max_pixels,
+        )
+        self.max_images = settings.max_images
+        """Most images in one request."""
         self._seconds_to_measure = 0.0
-        self._cache = Cache(settings.cache_mb)
+        self._cache = ResponseCache(settings.cache_mb)
         self.registry = Registry(
             self._load, names=settings.models, default=settings.default_model, canary=settings.canary
         )
 
     def start(self) -> None:
         """Load the models; only now, before the first request, is there time to measure how to run them."""
+        for sentence in self._settings.ineffective():
+            logger.warning("%s", sentence)
         self._seconds_to_measure = self._settings.tune_seconds
         self.registry.refresh()
         self._seconds_to_measure = 0.0
 
-    def _load(self, stored: StoredModel) -> Served:
+    def _load(self, stored: StoredModel) -> ServedModel:
         began = time.monotonic()
         plan = plan_for(stored, self._settings, self._seconds_to_measure)
         self._seconds_to_measure = max(0.0, self._seconds_to_measure - (time.monotonic() - began))
-        served = Served(stored, self._settings, plan)
-        self._workers.grow(served.slots)
+        served = ServedModel(stored, self._settings, plan)
+        self._threads.grow(served.slots)
         return served
 
     def close(self) -> None:
         """End the threads and close every model."""
-        self._workers.close()
+        self._threads.close()
+        self._rendering.close()
         self.registry.close()
 
     def ready(self) -> bool:
@@ -74,41 +86,67 @@ class Pipeline:
 
     def find(
         self, model: str | None, version: str | None = None, variant: str | None = None, request_id: str = ""
-    ) -> Served:
+    ) -> ServedModel:
         """The model to use, the default one for None; ``UnknownModel`` otherwise."""
         return self.registry.find(model, version, variant, request_id)
 
     def versions(self, model: str) -> list[str]:
         """Versions of a model that can be asked for, newest first."""
-        slots = self.registry.slots(model)
-        if not slots:
-            self.registry.find(model)
-        return [served.version for slot in slots.values() for served in slot.versions()]
+        return [served.version for loaded in self.registry.loaded(model).values() for served in loaded.all()]
 
-    async def images(self, request: Request) -> list[bytes]:
-        """The image files of a request."""
-        return await read_images(request, self._settings.max_images)
+    async def infer(
+        self, served: ServedModel, images: Pixels, outputs: Sequence[str], *, deadline: float
+    ) -> dict[str, Floats]:
+        """Outputs by name, ``logits`` among them, for (batch, height, width, 3) pixels."""
+        came = time.monotonic()
 
-    async def decode(self, data: bytes, size: tuple[int, int] | None) -> Pixels:
-        """Pixels (height, width, 3) of an image file, in a worker thread."""
-        return await self._in_thread(lambda: decode(data, size, self._limits))
+        def work(cancelled: Cancelled) -> dict[str, Floats]:
+            began = _begin(served, deadline)
+            found = served.run(images, outputs)
+            served.observe({"queue": began - came, "inference": time.monotonic() - began})
+            served.predict(found["logits"])
+            return found
 
-    async def infer(self, model: object, images: Pixels, outputs: Sequence[str]) -> dict[str, Floats]:
-        """Outputs by name for (batch, height, width, 3) pixels."""
-        assert isinstance(model, Served)  # noqa: S101 - what ``find`` gave
-        async with model.gate.enter(self.deadline()):
-            return await self._in_thread(lambda: model.run(images, outputs))
+        async with served.queue.enter(deadline):
+            return await self._in_thread(work)
 
-    async def answer(self, served: Served, data: bytes, outputs: Sequence[str] = ("logits",)) -> Answer:
+    async def render(self, work: Callable[[], T], *, deadline: float, pixels: int, held: int = 0) -> T:
+        """What ``work`` returns or raises: drawing, and decoding for it, in one of a few threads.
+
+        Parameters
+        ----------
+        work: decodes an image to show it, draws, or writes a file format; blocks
+        deadline: when to give up waiting for a thread (``time.monotonic``)
+        pixels: how many ``work`` decodes, by the image's header
+        held: bytes of the arrays that ``work`` holds from now on, such as feature maps
+
+        Raises ``Overloaded`` where too much waits already, ``TimedOut`` where the deadline passes before it begins.
+        """
+        with _memory_errors():
+            return await self._rendering.run(work, deadline=deadline, pixels=pixels, held=held)
+
+    async def answer(
+        self, served: ServedModel, data: bytes, outputs: Sequence[str] = ("logits",), *, deadline: float
+    ) -> Answer:
         """Decode one file and run the network on it."""
         key = self._cache.key(data, served.stored.tag) if self._cache.on and outputs == ("logits",) else None
         logits = self._cache.get(key) if key is not None else None
         if logits is not None:
-            return self._answer(served, {"logits": logits}, {"queue": 0.0, "decode": 0.0, "inference": 0.0})
-        came, ends = time.monotonic(), self.deadline()
-        async with served.gate.enter(ends):
-            answer = await self._in_thread(lambda: self._work(served, data, outputs, came, ends))
-        served.stages["queue"].observe(answer.seconds["queue"])
+            seconds = {"queue": 0.0, "decode": 0.0, "inference": 0.0}
+            return Answer({"logits": logits}, served.predict(logits[None])[0], seconds)
+        came = time.monotonic()
+
+        def work(cancelled: Cancelled) -> Answer:
+            began = _begin(served, deadline)
+            found, seconds = served.answer(
+                lambda: decode(data, served.card.input_size, self._limits), outputs, cancelled
+            )
+            seconds = {"queue": began - came, **seconds}
+            served.observe(seconds)
+            return Answer(found, served.predict(found["logits"][None])[0], seconds)
+
+        async with served.queue.enter(deadline):
+            answer = await self._in_thread(work)
         if key is not None:
             self._cache.put(key, answer.outputs["logits"])
         return answer
@@ -120,7 +158,7 @@ class Pipeline:
         variant: VariantName | None,
         budget_ms: float | None,
         request_id: str = "",
-    ) -> tuple[Served, str | None]:
+    ) -> tuple[ServedModel, str | None]:
         """The variant to answer with, and the reason where the service chose it."""
         if version is not None or variant is not None:
             return self.find(model, version, variant, request_id), None
@@ -129,7 +167,7 @@ class Pipeline:
         fast = variants[-1] if len(variants) > 1 else None
         if budget_ms is not None:
             return _within(budget_ms, served, fast)
-        if fast is not None and self._settings.overload_fast and served.gate.full and not fast.gate.full:
+        if fast is not None and self._settings.overload_fast and served.queue.full and not fast.queue.full:
             DOWNGRADED.labels(served.name).inc()
             return fast, "the accurate variant's queue is full"
         return served, None
@@ -141,51 +179,38 @@ class Pipeline:
         variant: VariantName | None,
         budget_ms: float | None,
         request_id: str,
-    ) -> tuple[Served, Overloaded] | None:
+    ) -> tuple[ServedModel, Overloaded] | None:
         """Whose queue is full, and what a request is told that cannot be answered for that, whatever its body."""
         if self._cache.on:  # which may have the answer
             return None
-        if not any(served.gate.full for served in self.registry.variants(model)):  # nearly always, and cheap
+        if not any(served.queue.full for served in self.registry.variants(model)):  # nearly always, and cheap
             return None
         served, _ = self.choose(model, version, variant, budget_ms, request_id)
-        return (served, served.gate.refusal()) if served.gate.full else None
+        return (served, served.queue.refusal()) if served.queue.full else None
 
-    def begin(self) -> None:
-        """Set the deadline of the request that this task answers, unless the edge has."""
-        deadline.begin(self._settings.timeout)
-
-    def deadline(self) -> float:
-        """When the current request is answered 504 (``time.monotonic``)."""
-        return deadline.current(self._settings.timeout)
-
-    def _work(self, served: Served, data: bytes, outputs: Sequence[str], came: float, ends: float) -> Answer:
-        size, limits = served.card.input_size, self._limits
-        began = time.monotonic()
-        if began >= ends:
-            raise served.gate.timed_out()
-        found, seconds = served.answer(lambda: decode(data, size, limits), outputs)
-        return self._answer(served, found, {"queue": began - came, **seconds})
-
-    def _answer(self, served: Served, outputs: dict[str, Floats], seconds: dict[str, float]) -> Answer:
-        probabilities = softmax(outputs["logits"], served.card.temperature).astype(np.float32)
-        top = int(probabilities.argmax())
-        confidence = float(probabilities[top])
-        served.tops[top].inc()
-        served.confidence.observe(confidence)
-        if served.drift is not None:
-            served.drift.add(served.card.labels[top], confidence)
-        return Answer(outputs, probabilities, seconds)
-
-    async def _in_thread(self, work: Callable[[], T]) -> T:
-        try:
-            return await self._workers.run(work)
-        except CatseyeError:
-            raise
-        except MemoryError:
-            raise Overloaded("The server is short of memory. Try again later.") from None
+    async def _in_thread(self, work: Callable[[Cancelled], T]) -> T:
+        with _memory_errors():
+            return await self._threads.run(work)
 
 
-def _within(budget_ms: float, accurate: Served, fast: Served | None) -> tuple[Served, str]:
+def _begin(served: ServedModel, deadline: float) -> float:
+    """The time now; ``TimedOut`` where the deadline passed while a prefetched image waited for its thread."""
+    began = time.monotonic()
+    if began >= deadline:
+        raise served.queue.timed_out()
+    return began
+
+
+@contextmanager
+def _memory_errors() -> Iterator[None]:
+    """Turn a ``MemoryError`` into ``Overloaded``."""
+    try:
+        yield
+    except MemoryError:
+        raise Overloaded("The server is short of memory. Try again later.") from None
+
+
+def _within(budget_ms: float, accurate: ServedModel, fast: ServedModel | None) -> tuple[ServedModel, str]:
     """The most accurate variant whose measured p95 fits the budget, and why."""
     p95 = accurate.latency_ms()["p95"]
     if p95 <= budget_ms:

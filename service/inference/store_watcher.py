@@ -1,4 +1,4 @@
-"""Looks at the store again and again, and says once when that fails and once when it succeeds again."""
+"""Checks the store for new versions at an interval, and logs a failure once and the recovery once."""
 
 import logging
 import threading
@@ -9,39 +9,38 @@ from models.errors import StoreError
 logger = logging.getLogger("catseye")
 
 
-class Lookout:
-    """Calls ``look`` every so many seconds in a thread of its own, whatever it raises."""
+class StoreWatcher:
+    """Calls ``check`` every so many seconds in a thread of its own, whatever it raises."""
 
-    def __init__(self, look: Callable[[], object], seconds: float) -> None:
-        self._look, self._seconds = look, seconds
-        self._ended = threading.Event()
-        self._trouble = ""
+    def __init__(self, check: Callable[[], object], seconds: float) -> None:
+        self._check, self._seconds = check, seconds
+        self._stopped = threading.Event()
+        self._failure = ""
 
-    def begin(self) -> None:
-        """Look from now on."""
+    def start(self) -> None:
+        """Check from now on."""
         threading.Thread(target=self._run, name="catseye-store", daemon=True).start()
 
-    def end(self) -> None:
-        """Look no more."""
-        self._ended.set()
+    def stop(self) -> None:
+        """Check no more."""
+        self._stopped.set()
 
-    def look(self) -> None:
-        """Look once."""
+    def check(self) -> None:
+        """Check once."""
         try:
-            self._look()
+            self._check()
         except Exception as error:
-            trouble = error.detail if isinstance(error, StoreError) else repr(error)
-            if trouble == self._trouble:
-                return
-            self._trouble = trouble
-            # The traceback of an error of the store's would say no more than its sentence.
-            unexpected = None if isinstance(error, StoreError) else error
-            logger.error("What is loaded goes on being served. %s", trouble, exc_info=unexpected)
+            failure = error.detail if isinstance(error, StoreError) else repr(error)
+            if failure != self._failure:
+                # A StoreError says everything in its sentence; anything else needs its traceback.
+                unexpected = None if isinstance(error, StoreError) else error
+                logger.error("Loaded models keep serving. %s", failure, exc_info=unexpected)
+            self._failure = failure
         else:
-            if self._trouble:
-                logger.info("The store can be looked at again.")
-            self._trouble = ""
+            if self._failure:
+                logger.info("The store can be read again.")
+            self._failure = ""
 
     def _run(self) -> None:
-        while not self._ended.wait(self._seconds):
-            self.look()
+        while not self._stopped.wait(self._seconds):
+            self.check()

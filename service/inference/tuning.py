@@ -1,14 +1,14 @@
-"""Measures how a network runs fastest on this machine: by ``catseye tune`` at leisure, briefly at a first start.
+"""Measures how a network runs fastest on this machine: thoroughly by ``catseye tune``, briefly at a first start.
 
-The plans take turns in several rounds, so that a moment in which others need the processors hurts none of them
-alone; and where others needed them all along, the result is provisional: it serves, and the next start measures
-again, so that a loaded first start decides nothing for good.
+The plans are measured interleaved, in several rounds, so that a moment in which other programs need the processors does
+not fall on one plan alone. If others needed them all the time, the result is provisional: it is used, and the next
+start measures again.
 """
 
 import logging
-import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from functools import cache
 from io import BytesIO
@@ -25,30 +25,29 @@ from models.runtime.base import Runtime
 from models.store.staging import exclusive
 from models.store.store import StoredModel
 from service.inference.batcher import Batcher
-from service.inference.execution_plan import Plan, find_plan, keep_plan, open_for, processors, share, usual
+from service.inference.execution_plan import Plan, default_plan, find_plan, keep_plan, open_for, processors, share
 from service.settings import Settings
 
 logger = logging.getLogger("catseye")
 
 NEARLY: Final = 0.75
-"""The smallest batch is taken that reaches this share of the best plan's images a second. Batches cost everybody
-latency and memory, and they promise more in threads than they hold over HTTP, where they are never as full: a plan
-of 16 that had measured a third more than single images served 181 images a second beside 188, in 450 MB beside 200
-(int8, two cores)."""
+"""The smallest batch is chosen whose throughput reaches this share of the best plan's. Batches cost every request
+latency and memory, and gain more when measured in threads than over HTTP, where they are less full: batches of 16
+measured 1.33 times the throughput of single images, and served 181 images per second beside 188 (int8, two cores)."""
 CALLERS: Final = 8
-"""Callers at once for each processor, at most, for every plan: one that needs more company to fill its batches
-promises what it does not hold when there is less. With 32 callers batches of 16 measured a third more than single
-images, and served 201 images a second beside 327 at 16 connections (int8, two cores)."""
+"""Most concurrent callers for each processor, for every plan. With more, plans of large batches look better than they
+are under usual load: with 32 callers, batches of 16 measured 1.33 times the throughput of single images, and served
+201 images per second beside 327 at 16 connections (int8, two cores)."""
 ROUNDS: Final = 3
 BUSY: Final = 0.2
-"""Share of the processors' time that went to others, over which a measurement is provisional."""
+"""Share of the processors' time used by other programs above which a measurement is provisional."""
 
 
 def plan_for(stored: StoredModel, settings: Settings, seconds: float) -> Plan:
-    """The kept plan; else one that is measured within about so many seconds and kept; without time, the usual one."""
+    """The plan on disk; else one measured in about so many seconds and kept; with 0 seconds the default plan."""
     found = find_plan(stored.card, settings)
     if seconds <= 0 or (found is not None and not found.provisional):
-        return found or usual(settings)
+        return found or default_plan(settings)
     with _alone(settings.home):
         again = find_plan(stored.card, settings)
         if again is not None and (again != found or not again.provisional):
@@ -62,19 +61,21 @@ def plan_for(stored: StoredModel, settings: Settings, seconds: float) -> Plan:
 
 
 def candidates(settings: Settings, *, brief: bool) -> list[Plan]:
-    """The plans worth measuring, with what the operator has set held still."""
+    """The plans worth measuring; what the operator has set is the same in all of them."""
     count, tensorflow = share(settings), settings.runtime == "tensorflow"
-    # TensorFlow's threads are divided between its runs when it starts, so their number cannot be tried.
+    # TensorFlow's threads are divided between its runs when it starts, so their number cannot be varied.
     streams = [count] if tensorflow else sorted({1, count})
     threads = [2 * count] if brief else [count, 2 * count, 4 * count]
     batches = [1, 8] if brief else [1, 4, 8, 16]
-    waits = [usual(settings).wait_ms] if brief or settings.batch_wait_ms is not None else [0.0, 2.0, 5.0]
+    waits = [default_plan(settings).wait_ms] if brief or settings.batch_wait_ms is not None else [0.0, 2.0, 5.0]
     plans: list[Plan] = []
     for stream, batch in product(_set_or(settings.streams, streams), _set_or(settings.batch, batches)):
-        # Batches fill only where more threads bring images than one batch takes; alone, an image waits for nobody.
-        crew = _set_or(settings.threads, threads) if batch == 1 else [max(2 * batch, settings.threads or threads[-1])]
-        for number, wait in product(crew, waits if batch > 1 else waits[:1]):
-            plans.append(Plan(streams=stream, threads=number, batch=batch, wait_ms=wait))
+        if batch == 1:
+            for number in _set_or(settings.threads, threads):
+                plans.append(Plan(streams=stream, threads=number, batch=1, wait_ms=waits[0]))
+        else:  # batches fill only where more threads bring images than one batch takes
+            number = max(2 * batch, settings.threads or threads[-1])
+            plans += [Plan(streams=stream, threads=number, batch=batch, wait_ms=wait) for wait in waits]
     return plans
 
 
@@ -83,12 +84,12 @@ def measure(
     settings: Settings,
     plans: Sequence[Plan],
     seconds: float,
-    turned: Callable[[], object] = lambda: None,
+    progress: Callable[[], object] = lambda: None,
 ) -> list[Plan]:
-    """Each plan with its figures, decoding a photograph of 640x480 and running the network for so long.
+    """Each plan with its figures: a photograph of 640x480 is decoded and run again and again for so many seconds.
 
-    The time of each is spread over ``ROUNDS`` turns, after each of which ``turned`` is called. Images a second
-    are the median of the turns'.
+    The time is spread over ``ROUNDS``, and ``progress`` is called after each plan of each round. Images per second are
+    the median of the rounds.
     """
     photograph = _photograph()
     runtimes: dict[int, Runtime] = {}
@@ -99,14 +100,15 @@ def measure(
             if plan.streams not in runtimes:
                 runtimes[plan.streams] = open_for(stored, settings, plan)
         runs = [_work(runtimes[plan.streams], stored.card.input_size, photograph, plan) for plan in plans]
-        with _watched() as others:
-            for _ in range(ROUNDS):
-                for number, plan in enumerate(plans):
-                    callers = min(plan.threads, CALLERS * share(settings))
-                    turn = _times(runs[number], callers, seconds / ROUNDS)
-                    rates[number].append(len(turn) * callers / max(sum(turn), 1e-9))
-                    times[number] += turn
-                    turned()
+        busy = busy_by_others()
+        for _ in range(ROUNDS):
+            for number, plan in enumerate(plans):
+                callers = min(plan.threads, CALLERS * share(settings))
+                latencies = _times(runs[number], callers, seconds / ROUNDS)
+                rates[number].append(len(latencies) * callers / max(sum(latencies), 1e-9))
+                times[number] += latencies
+                progress()
+        provisional = busy() > BUSY
     finally:
         for runtime in runtimes.values():
             runtime.close()
@@ -115,7 +117,7 @@ def measure(
             update={
                 "images_per_second": round(median(rates[number]), 1),
                 "p50_ms": round(median(times[number]) * 1e3, 2),
-                "provisional": others() > BUSY,
+                "provisional": provisional,
             }
         )
         for number, plan in enumerate(plans)
@@ -123,9 +125,9 @@ def measure(
 
 
 def best(measured: Sequence[Plan]) -> Plan:
-    """Among the plans that are nearly the fastest, the fastest of those with the smallest batch.
+    """Of the plans that are nearly the fastest, the one with the smallest batch, then the fastest.
 
-    Latencies are not compared: in a loop of so many threads they say how many threads there are.
+    Latencies are not compared: with so many callers they only say how many callers there are.
     """
     top = max(plan.images_per_second for plan in measured)
     nearly = [plan for plan in measured if plan.images_per_second >= NEARLY * top]
@@ -137,71 +139,61 @@ def _set_or(chosen: int | None, otherwise: list[int]) -> list[int]:
 
 
 def _work(runtime: Runtime, size: tuple[int, int], photograph: bytes, plan: Plan) -> Callable[[], object]:
-    """What a thread does for one image, done once already; the same as ``service.inference.served_model`` does."""
+    """What a thread does for one image, as ``service.inference.served_model`` does; it has been done once already."""
+    batcher = Batcher(runtime.run, max_batch=plan.batch, wait=plan.wait_ms / 1e3, runs=plan.streams)
 
-    def alone() -> object:
-        return runtime.run(decode(photograph, size)[None])
+    def run() -> object:
+        if plan.batch == 1:
+            return runtime.run(decode(photograph, size)[None])
+        return batcher.decode_and_run(lambda: decode(photograph, size), ("logits",))
 
-    batcher = Batcher(runtime.run, most=plan.batch, wait=plan.wait_ms / 1e3, runs=plan.streams)
-
-    def together() -> object:
-        return batcher.bring(lambda: decode(photograph, size), ("logits",))
-
-    run = alone if plan.batch == 1 else together
     run()
-    if plan.batch > 1:  # in a form that the runtime makes when it is first asked for
+    if plan.batch > 1:  # the runtime compiles this form when it is first asked for
         runtime.run(np.zeros((plan.batch, *size, 3), np.uint8))
     return run
 
 
-def _times(run: Callable[[], object], threads: int, seconds: float) -> list[float]:
-    """Seconds of each run, of so many threads that run it again and again, once at least."""
+def _times(run: Callable[[], object], callers: int, seconds: float) -> list[float]:
+    """Seconds of each run, in so many threads that run it again and again, once at least."""
     until = time.perf_counter() + seconds
-    times: list[float] = []
 
-    def again() -> None:
-        now = time.perf_counter()
+    def repeat(_: int) -> list[float]:
+        times = []
         while True:
+            began = time.perf_counter()
             run()
-            began, now = now, time.perf_counter()
-            times.append(now - began)
-            if now >= until:
-                return
+            times.append(time.perf_counter() - began)
+            if time.perf_counter() >= until:
+                return times
 
-    workers = [threading.Thread(target=again) for _ in range(threads)]
-    for worker in workers:
-        worker.start()
-    for worker in workers:
-        worker.join()
-    return times
+    with ThreadPoolExecutor(callers) as pool:
+        return [seconds for times in pool.map(repeat, range(callers)) for seconds in times]
 
 
-@contextmanager
-def _watched() -> Iterator[Callable[[], float]]:
-    """Gives, afterwards, the share of the processors' time that others used: 0 where the system does not say."""
-    shares: list[float] = []
+def busy_by_others() -> Callable[[], float]:
+    """A function for the share of the processors' time that other programs used since; 0 where it is not known."""
     began, busy, own = time.perf_counter(), _busy_seconds(), time.process_time()
-    yield lambda: shares[0] if shares else 0.0
-    took = time.perf_counter() - began
-    if busy is not None and (now := _busy_seconds()) is not None:
-        others = now - busy - (time.process_time() - own)
-        shares.append(others / max(took * processors(), 1e-9))
+
+    def since() -> float:
+        others = _busy_seconds() - busy - (time.process_time() - own)
+        return others / max((time.perf_counter() - began) * processors(), 1e-9)
+
+    return since
 
 
-def _busy_seconds() -> float | None:
-    """Processor seconds that the machine has spent on anything, its own hypervisor's neighbours included."""
+def _busy_seconds() -> float:
+    """Processor seconds that the machine has spent on anything, other virtual machines included (Linux only)."""
     try:
         words = Path("/proc/stat").read_text().split("\n", 1)[0].split()
     except OSError:
-        return None
+        return 0.0
     ticks = [int(word) for word in words[1:9]]
-    idle = ticks[3] + ticks[4]
-    return (sum(ticks) - idle) / 100  # USER_HZ, the same on every Linux that Python runs on
+    return (sum(ticks) - ticks[3] - ticks[4]) / 100  # without idle time; USER_HZ is 100 on Linux
 
 
 @contextmanager
 def _alone(home: Path) -> Iterator[None]:
-    """Of several workers one measures, and the others wait and find its plan; all do where nothing can be kept."""
+    """Only one of several workers measures; the others wait and find its plan. No lock where none can be written."""
     with ExitStack() as stack:
         with suppress(OSError):
             stack.enter_context(exclusive(home))
@@ -210,12 +202,10 @@ def _alone(home: Path) -> Iterator[None]:
 
 @cache
 def _photograph() -> bytes:
-    """A JPEG of 640x480 with about as much detail as a photograph of that size has."""
+    """A JPEG of 640x480 with about as much detail as a photograph of that size."""
     random = np.random.default_rng(0)
-    coarse = Image.fromarray(random.integers(0, 256, (60, 80, 3), np.uint8)).resize(
-        (640, 480), Image.Resampling.BICUBIC
-    )
-    grain = random.normal(0, 6, (480, 640, 3))
+    coarse = Image.fromarray(random.integers(0, 256, (60, 80, 3), np.uint8)).resize((640, 480))
+    noisy = np.asarray(coarse) + random.normal(0, 6, (480, 640, 3))
     out = BytesIO()
-    Image.fromarray((np.asarray(coarse) + grain).clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=88)
+    Image.fromarray(noisy.clip(0, 255).astype(np.uint8)).save(out, "JPEG", quality=88)
     return out.getvalue()

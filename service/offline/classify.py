@@ -1,23 +1,24 @@
-"""The service's pipeline without a server: files and folders in, one result a file out."""
+"""Classification without a server: files and folders in, one result for each file out."""
 
 import csv
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Any, Literal
 
 import orjson
 
+from models.arrays import softmax
 from models.errors import BadImage, BadParameter, CatseyeError, TooLarge, UnknownModel
 from models.image.decode import decode
-from models.runtime.base import Outputs, softmax
+from models.runtime.base import Outputs
 from models.store import store
 from models.store.store import StoredModel
 from service.inference.execution_plan import processors
 from service.inference.registry import no_fast_variant
-from service.inference.served_model import Served
+from service.inference.served_model import ServedModel
 from service.inference.tuning import plan_for
 from service.settings import Settings
 
@@ -27,15 +28,15 @@ TableFormat = Literal["jsonl", "csv"]
 
 @dataclass(frozen=True)
 class Result:
-    """What the network says of one file, or why it says nothing."""
+    """The labels of one file, or what was wrong with it."""
 
     path: Path
-    predictions: tuple[tuple[str, float], ...] = ()
+    predictions: list[dict[str, Any]] = field(default_factory=list)
     error: CatseyeError | None = None
 
 
 def find_files(paths: Sequence[Path]) -> list[Path]:
-    """The files named, and every image file in the folders named, in order; ``BadParameter`` if there are none."""
+    """The named files, and every image file in the named folders, in order; ``BadParameter`` if there are none."""
     found: list[Path] = []
     for path in paths:
         if path.is_dir():
@@ -65,9 +66,9 @@ def find_model(name: str | None, version: str | None = None, *, fast: bool = Fal
     raise no_fast_variant(name)
 
 
-def load(model: StoredModel, settings: Settings, *, cores: int | None = None) -> Served:
-    """The model, ready to run as it was last measured, else in the usual way; in so many processor cores, if given."""
-    return Served(model, settings, plan_for(model, settings, 0), cores)
+def load(model: StoredModel, settings: Settings, *, cores: int | None = None) -> ServedModel:
+    """The model, ready to run by its measured plan, else by the default one; in so many processor cores, if given."""
+    return ServedModel(model, settings, plan_for(model, settings, 0), cores)
 
 
 def read(path: Path, settings: Settings) -> bytes:
@@ -85,23 +86,21 @@ def read(path: Path, settings: Settings) -> bytes:
     return data
 
 
-def run(served: Served, data: bytes, settings: Settings, outputs: Sequence[str] = ("logits",)) -> Outputs:
+def run(served: ServedModel, data: bytes, settings: Settings, outputs: Sequence[str] = ("logits",)) -> Outputs:
     """The network's outputs for one image file, without the batch dimension."""
     pixels = decode(data, served.card.input_size, settings.limits)
     return {name: value[0] for name, value in served.run(pixels[None], outputs).items()}
 
 
-def predictions(served: Served, outputs: Outputs, top_k: int) -> tuple[tuple[str, float], ...]:
-    """The most probable labels with their calibrated probabilities."""
-    probabilities = softmax(outputs["logits"], served.card.temperature)
-    order = probabilities.argsort()[::-1][:top_k]
-    return tuple((served.card.labels[index], float(probabilities[index])) for index in order)
+def predictions(served: ServedModel, outputs: Outputs, top_k: int) -> list[dict[str, Any]]:
+    """The most probable labels with their calibrated probabilities, as ``ServedModel.top`` gives them."""
+    return served.top(softmax(outputs["logits"], served.card.temperature), top_k)
 
 
 def classify(
-    served: Served, files: Iterable[Path], settings: Settings, top_k: int, *, threads: int | None = None
+    served: ServedModel, files: Iterable[Path], settings: Settings, top_k: int, *, threads: int | None = None
 ) -> Iterator[Result]:
-    """A result for each file, in order, going on after bad files; by default in a thread for every processor."""
+    """A result for each file, in order, going on after bad files; by default in a thread for each processor."""
     threads = threads or processors()
 
     def one(path: Path) -> Result:
@@ -110,50 +109,44 @@ def classify(
         except CatseyeError as error:
             return Result(path, error=error)
 
-    # A window, for a folder of a million files must not become a million waiting results.
-    ahead: deque[Future[Result]] = deque()
+    # Few at a time: a folder of a million files must not become a million waiting results.
+    pending: deque[Future[Result]] = deque()
     with ThreadPoolExecutor(threads, "catseye-offline") as pool:
         for path in files:
-            ahead.append(pool.submit(one, path))
-            if len(ahead) > 4 * threads:
-                yield ahead.popleft().result()
-        while ahead:
-            yield ahead.popleft().result()
+            pending.append(pool.submit(one, path))
+            if len(pending) > 4 * threads:
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()
 
 
 class Table:
-    """Writes results as JSON lines, or as CSV with a column pair for each of the ``top_k`` labels, headed or not."""
+    """Writes results as JSON lines, or as CSV with a column pair for each of the ``top_k`` labels."""
 
-    def __init__(self, out: IO[str], kind: TableFormat, served: Served, top_k: int, *, head: bool = True) -> None:
+    def __init__(
+        self, out: IO[str], kind: TableFormat, served: ServedModel, top_k: int, *, header: bool = True
+    ) -> None:
         self._out, self._kind, self._served = out, kind, served
-        self._most = min(top_k, len(served.card.labels))
+        self._columns = min(top_k, len(served.card.labels))
         self._csv = csv.writer(out, lineterminator="\n")
-        if kind == "csv" and head:
-            pairs = (f"{word}_{rank}" for rank in range(1, self._most + 1) for word in ("label", "probability"))
+        if kind == "csv" and header:
+            pairs = (f"{word}_{rank}" for rank in range(1, self._columns + 1) for word in ("label", "probability"))
             self._csv.writerow(("path", *pairs, "error"))
 
     def write(self, result: Result) -> None:
         """Add one line."""
+        path, error = text(result.path), result.error
         if self._kind == "csv":
-            cells = [text for label, share in result.predictions for text in (label, f"{share:.6f}")]
-            cells += [""] * (2 * self._most - len(cells))
-            self._csv.writerow((text(result.path), *cells, result.error.detail if result.error else ""))
+            cells = [cell for each in result.predictions for cell in (each["label"], f"{each['probability']:.6f}")]
+            cells += [""] * (2 * self._columns - len(cells))
+            self._csv.writerow((path, *cells, error.detail if error else ""))
             return
-        self._out.write(orjson.dumps(self._members(result)).decode() + "\n")
-
-    def _members(self, result: Result) -> dict[str, Any]:
-        path = text(result.path)
-        if result.error is not None:
-            return {"path": path, "error": {"code": result.error.code, "detail": result.error.detail}}
-        return {
-            "path": path,
-            "model": self._served.name,
-            "version": self._served.version,
-            "variant": self._served.variant,
-            "predictions": [{"label": label, "probability": share} for label, share in result.predictions],
-        }
+        members: dict[str, Any] = {**self._served.identity, "predictions": result.predictions}
+        if error is not None:
+            members = {"error": {"code": error.code, "detail": error.detail}}
+        self._out.write(orjson.dumps({"path": path, **members}).decode() + "\n")
 
 
 def text(path: Path) -> str:
-    """The name as text, also where its bytes are none."""
+    """The path as text, with question marks for bytes that are not UTF-8."""
     return str(path).encode(errors="replace").decode()

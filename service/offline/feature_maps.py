@@ -1,14 +1,15 @@
-"""Feature maps of image files as files, without a server: one for each image, going on after bad ones."""
+"""Feature maps of image files without a server: one file for each image, going on after bad images."""
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from functools import cached_property
 from pathlib import Path
 
 from models.errors import BadParameter, CatseyeError
-from models.files import cannot_write
+from models.files import output_errors
 from models.image.decode import thumbnail
 from models.store.store import StoredModel
-from service.inference.served_model import Served
+from service.inference.served_model import ServedModel
 from service.offline import classify
 from service.rendering.feature_maps import MapFormat, check_size, find_taps, parse_channels, render
 from service.settings import Settings
@@ -18,7 +19,7 @@ KINDS: dict[str, MapFormat] = {"png": "png", "npz": "npz", "json": "json"}
 
 
 class Maps:
-    """What is wanted of each image: a model's layers, their channels, and the kind of file."""
+    """The feature maps of a model's layers and channels, as files of one kind."""
 
     def __init__(
         self, stored: StoredModel, settings: Settings, layers: Sequence[str], channels: str | None, kind: MapFormat
@@ -26,62 +27,50 @@ class Maps:
         self._taps, self._channels = find_taps(stored.card, layers), parse_channels(channels)
         check_size(self._taps, self._channels, kind)
         self._settings, self._stored, self.kind = settings, stored, kind
-        self._served: Served | None = None
+
+    @cached_property
+    def _served(self) -> ServedModel:
+        return classify.load(self._stored, self._settings)
 
     def of(self, path: Path) -> bytes:
-        """The file for one image; ``CatseyeError`` where it cannot be read or is none."""
+        """The file for one image; ``CatseyeError`` where the image cannot be read."""
         data = classify.read(path, self._settings)
-        if self._served is None:  # not before there is an image to run it on
-            self._served = classify.load(self._stored, self._settings)
-        served, names = self._served, [f"tap_{tap.index}" for tap in self._taps]
-        outputs = classify.run(served, data, self._settings, ("logits", *names))
-        found = classify.predictions(served, outputs, 5)
-        head = {
-            "model": served.name,
-            "version": served.version,
-            "variant": served.variant,
-            "predictions": [{"label": label, "probability": share} for label, share in found],
-        }
+        names = [f"tap_{tap.index}" for tap in self._taps]
+        outputs = classify.run(self._served, data, self._settings, ("logits", *names))
+        head = {**self._served.identity, "predictions": classify.predictions(self._served, outputs, 5)}
         maps = [(tap, outputs[name]) for tap, name in zip(self._taps, names, strict=True)]
         picture = thumbnail(data, PICTURE_SIDE, self._settings.limits) if self.kind == "png" else None
         return render(head, maps, self._channels, self.kind, picture)
 
 
-def kind_of(format: str | None, output: Path | None, *, alone: bool) -> MapFormat:
-    """The kind of file that is named, else as the name of the one file ends, else a picture."""
-    ending = output.suffix.lstrip(".").lower() if output else ""
-    if not alone and ending in KINDS:
+def kind_of(format: MapFormat | None, output: Path | None, *, alone: bool) -> MapFormat:
+    """The kind of file: the one that is named, else by the suffix of the one output file, else a picture."""
+    suffix = output.suffix.lstrip(".").lower() if output else ""
+    if not alone and suffix in KINDS:
         raise BadParameter(f"--output is the one file {output}, but there may be several images. Name a folder.")
-    named = format or (ending if alone and output else "png")
-    if named not in KINDS:
-        raise BadParameter(f"The format {named!r} is not known. Use png, npz or json.")
-    return KINDS[named]
+    if format is not None or not (alone and output):
+        return format or "png"
+    if suffix not in KINDS:
+        raise BadParameter(f"The format {suffix!r} is not known. Use png, npz or json.")
+    return KINDS[suffix]
 
 
 def write_all(maps: Maps, files: Sequence[Path], folder: Path) -> Iterator[tuple[Path, CatseyeError | None]]:
-    """Write a file below the folder for each image, placed as the images are; gives each image, and what was wrong."""
-    for path, place in zip(files, _places(files), strict=True):
+    """Write a file for each image, with the same subfolders; gives each image, and its error if it is a bad one."""
+    whole = [file.absolute() for file in files]
+    root = os.path.commonpath([file.parent for file in whole])
+    for path, place in zip(files, whole, strict=True):
         try:
             data = maps.of(path)
         except CatseyeError as error:
             yield path, error
         else:
-            target = folder / f"{place}.{maps.kind}"
-            write(target, data)
+            write(folder / f"{place.relative_to(root)}.{maps.kind}", data)
             yield path, None
 
 
 def write(path: Path, data: bytes) -> None:
-    """Write a file, and the folders above it; ``BadParameter`` where it cannot be."""
-    try:
+    """Write a file and the folders above it; ``BadParameter`` where it cannot be written."""
+    with output_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(data)
-    except OSError as error:
-        raise cannot_write(path, error) from error
-
-
-def _places(files: Iterable[Path]) -> list[Path]:
-    """The files' paths below the folder that holds them all."""
-    whole = [file.absolute() for file in files]
-    root = os.path.commonpath([file.parent for file in whole])
-    return [file.relative_to(root) for file in whole]

@@ -1,8 +1,7 @@
-"""Very many image files on Ray Data: shards of them go to workers on one machine or many.
+"""Classification of many image files on Ray Data: workers on one machine or several take one shard at a time.
 
-Each worker holds one copy of the network and runs it in one processor core. Files, models and results are read and
-written by name, so on several machines all three stand on a file system that they share. The module imports
-without Ray; only ``classify`` needs it.
+Each worker holds one copy of the network and runs it on one processor core. On several machines, images, models and
+results must be on a file system that they share, under the same names. Only ``classify`` imports Ray.
 """
 
 import logging
@@ -16,55 +15,52 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, Final
 
+from models.environment import load_ray
 from models.errors import CatseyeError
 from models.files import replace_whole
 from models.store.store import StoredModel
-from models.telemetry import load_ray
 from service.inference.execution_plan import processors
-from service.inference.served_model import Served
+from service.inference.served_model import ServedModel
 from service.offline import classify as offline
-from service.offline.run_folder import Shard, Shards, Terms, cannot_write
+from service.offline.run_folder import Run, Shard, Terms, written
 from service.settings import Settings
 
 ADDRESS: Final = "RAY_ADDRESS"
 """Ray's own setting: the cluster to run on. Without it, Ray is started on this machine and ended with the run."""
 _STARTS: Final = 3
-"""Ray gives its processes half a minute to start, which a busy machine exceeds, but with warm files seldom twice."""
+"""Attempts to start Ray, which gives its processes half a minute; a busy machine exceeds that, but seldom twice."""
 _THREADS: Final = 2
 _SOCKET_ROOM: Final = 40
 
 
 class Worker:
-    """Classifies a shard at a time and writes its table; lives in a process of Ray's."""
+    """Classifies one shard at a time and writes its table, in a process of Ray."""
 
-    def __init__(self, model: StoredModel, settings: Settings, shards: Shards) -> None:
-        self._model, self._settings, self._shards = model, settings, shards
-        os.chdir(shards.terms.folder)
+    def __init__(self, model: StoredModel, settings: Settings, run: Run) -> None:
+        self._model, self._settings, self._run = model, settings, run
+        os.chdir(run.terms.folder)
 
     def __call__(self, row: dict[str, Any]) -> dict[str, Any]:
-        """Images done, and what went wrong with the shard as a whole, if anything."""
-        shard = self._shards.shards[row["shard"]]
+        """The number of images done, and the error of the shard as a whole, if any."""
+        shard = self._run.shards[row["shard"]]
         try:
-            replace_whole(self._shards.part(shard), lambda target: self._write(shard, target))
-        except OSError as error:
-            return {"images": 0, "failure": cannot_write(self._shards.folder, error)}
+            with written(self._run.folder):
+                replace_whole(self._run.part(shard), lambda target: self._write(shard, target))
         except CatseyeError as error:
             return {"images": 0, "failure": error.detail}
         return {"images": shard.images, "failure": ""}
 
     @cached_property
-    def _served(self) -> Served:
-        # At the first shard and not in the constructor, whose errors Ray answers by starting the worker anew.
+    def _served(self) -> ServedModel:
+        # Not in the constructor, after whose errors Ray would start the worker again and again.
         return offline.load(self._model, self._settings, cores=1)
 
     def _write(self, shard: Shard, target: Path) -> None:
-        terms = self._shards.terms
-        # One thread reads and decodes while the other infers.
-        results = offline.classify(
-            self._served, self._shards.paths(shard), self._settings, terms.top_k, threads=_THREADS
-        )
+        terms = self._run.terms
+        # One thread reads and decodes while the other runs the network.
+        results = offline.classify(self._served, self._run.paths(shard), self._settings, terms.top_k, threads=_THREADS)
         with target.open("w", encoding="utf-8", newline="") as out:
-            table = offline.Table(out, terms.format, self._served, terms.top_k, head=shard.number == 0)
+            table = offline.Table(out, terms.format, self._served, terms.top_k, header=shard.number == 0)
             for result in results:
                 table.write(result)
 
@@ -78,7 +74,7 @@ def terms_of(
     top_k: int = 5,
     shard: int = 1000,
 ) -> Terms:
-    """What a run of this model on these files and folders depends on."""
+    """The terms of a run of this model on these files and folders."""
     return Terms(
         model=model.name,
         version=model.version,
@@ -93,12 +89,13 @@ def terms_of(
     )
 
 
-def classify(model: StoredModel, settings: Settings, shards: Shards, workers: int | None) -> Iterator[int]:
-    """Do what is left; after each shard, how many images it had. By default a worker for each core that Ray has.
+def classify(model: StoredModel, settings: Settings, run: Run, workers: int | None) -> Iterator[int]:
+    """Classify the shards that are left; gives the number of images of each one that is done.
 
-    ``CatseyeError`` where Ray or the disk gives up; what is done by then is kept.
+    By default with a worker for each core that Ray has. Raises ``CatseyeError`` where Ray or the disk fails; finished
+    shards are kept.
     """
-    left = shards.left()
+    left = run.left()
     if not left:
         return
     with _started(workers) as ray:
@@ -108,9 +105,9 @@ def classify(model: StoredModel, settings: Settings, shards: Shards, workers: in
         rows = data.from_items([{"shard": shard.number} for shard in left], override_num_blocks=len(left))
         done = rows.map(
             Worker,  # type: ignore[arg-type]  # a class is taken too
-            fn_constructor_args=(model, settings.model_copy(update={"api_keys": ()}), shards),
+            fn_constructor_args=(model, settings.model_copy(update={"api_keys": ()}), run),
             num_cpus=1,
-            # One shard at a time, or a worker that is late or slow would hold shards that others could do.
+            # One shard at a time: a slow worker must not hold shards that others could do.
             compute=data.ActorPoolStrategy(
                 size=min(workers or cores, cores, len(left)), max_tasks_in_flight_per_actor=1
             ),
@@ -123,10 +120,10 @@ def classify(model: StoredModel, settings: Settings, shards: Shards, workers: in
 
 @contextmanager
 def _started(workers: int | None) -> Iterator[Any]:
-    """Ray, quiet, on the cluster that is named or started here for this run alone."""
-    # The C++ side writes warnings about itself to the user's terminal.
+    """Ray without its log, on the cluster that ``RAY_ADDRESS`` names, or started for this run alone."""
+    # Ray's C++ part writes warnings about itself to the terminal.
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    # By itself Ray sets its workers behind all else on the machine, so that next to others they hardly start.
+    # By default Ray gives its workers the lowest priority, so that on a busy machine they hardly start.
     os.environ.setdefault("RAY_worker_niceness", "0")
     ray = load_ray()
     import ray.data as data
@@ -154,7 +151,7 @@ def _start(ray: Any, scratch: str, cores: int) -> None:
         try:
             ray.init(**options)
             return
-        except Exception as error:  # of no class of its own when its processes are late
+        except Exception as error:  # Ray has no class of its own for processes that start too slowly
             ray.shutdown()
             if attempt == _STARTS:
                 reason = str(error).strip().partition("\n")[0]
@@ -164,6 +161,6 @@ def _start(ray: Any, scratch: str, cores: int) -> None:
 
 
 def _scratch() -> str:
-    """A folder for Ray's logs and sockets, whose names must not be longer than the system allows."""
+    """A folder for Ray's logs and sockets, whose paths the system limits to some hundred bytes."""
     root = tempfile.gettempdir()
     return tempfile.mkdtemp(prefix="ray-", dir=root if len(root) + 12 <= _SOCKET_ROOM else "/tmp")  # noqa: S108

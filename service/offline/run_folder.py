@@ -1,18 +1,18 @@
-"""A folder with the results of very many images, shard by shard, that knows what is left to do.
+"""A folder with the results of a large run, in shards, which knows what is left to do.
 
-``run.json`` says what is asked, and ``files`` lists the images of the run, each name ended by a zero byte. Each shard
-of them has its table, ``part-000000.jsonl`` (or ``.csv``) and so on in the order of the list. Tables appear whole, so a
-shard is done when its table is there, and a run that was killed goes on with the others. When all are done,
-``errors.jsonl`` appears: the images without an answer, and why.
+``run.json`` holds the terms of the run, and ``files`` lists its images, each name ended by a zero byte. Each shard has
+a table, ``part-000000.jsonl`` (or ``.csv``) and so on, in the order of the list. A table appears whole or not at all,
+so a run that was killed goes on with the shards that have none. At the end, ``errors.jsonl`` lists the images without
+an answer, and why.
 """
 
 import csv
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from dataclasses import dataclass
-from itertools import chain, islice
+from itertools import chain
 from pathlib import Path
 from typing import Final, Literal
 
@@ -20,7 +20,7 @@ import orjson
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from models.errors import BadParameter
-from models.files import replace_whole, write_whole
+from models.files import disk_errors, replace_whole, write_whole
 
 TERMS_FILE: Final = "run.json"
 LIST_FILE: Final = "files"
@@ -29,7 +29,7 @@ _LOCK_FILE: Final = ".lock"
 
 
 class Terms(BaseModel):
-    """All that the answers of a run depend on; a run goes on with the same terms only."""
+    """Everything that the answers of a run depend on. A run goes on with the same terms only."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -58,14 +58,14 @@ class Shard:
 
 
 @dataclass(frozen=True)
-class Shards:
+class Run:
     """The run in a folder."""
 
     folder: Path
     terms: Terms
     shards: tuple[Shard, ...]
     changed: bool
-    """The images that are there now are not those that the run began with."""
+    """The images that were named now are not those that the run began with."""
 
     @property
     def images(self) -> int:
@@ -85,28 +85,27 @@ class Shards:
         """The images of a shard, in order."""
         with (self.folder / LIST_FILE).open("rb") as file:
             file.seek(shard.start)
-            return [Path(os.fsdecode(name)) for name in _names(file.read(shard.stop - shard.start))]
+            return [Path(os.fsdecode(name)) for name in file.read(shard.stop - shard.start).split(b"\0")[:-1]]
 
-    def keep_errors(self) -> int:
-        """Write the list of all images without an answer; how many they are. Call it when no shard is left."""
+    def keep_errors(self, most: int) -> tuple[int, list[tuple[str, str]]]:
+        """Write the list of all images without an answer, when no shard is left.
+
+        Gives how many they are, and the path and the reason of the first ``most``.
+        """
+        first: list[tuple[str, str]] = []
         count = 0
 
         def write(target: Path) -> None:
             nonlocal count
             with target.open("wb") as out:
-                for path, detail in chain.from_iterable(map(self._errors, self.shards)):
+                for count, (path, detail) in enumerate(chain.from_iterable(map(self._errors, self.shards)), 1):
                     out.write(orjson.dumps({"path": path, "detail": detail}, option=orjson.OPT_APPEND_NEWLINE))
-                    count += 1
+                    if count <= most:
+                        first.append((path, detail))
 
         with written(self.folder):
             replace_whole(self.folder / ERRORS_FILE, write)
-        return count
-
-    def first_errors(self, most: int) -> list[tuple[str, str]]:
-        """Path and reason of the first images in that list, so many at most."""
-        with (self.folder / ERRORS_FILE).open("rb") as file:
-            errors = [orjson.loads(line) for line in islice(file, most)]
-        return [(error["path"], error["detail"]) for error in errors]
+        return count, first
 
     def _errors(self, shard: Shard) -> Iterator[tuple[str, str]]:
         with self.part(shard).open(encoding="utf-8", newline="") as file:
@@ -123,77 +122,54 @@ class Shards:
 
 
 @contextmanager
-def opened(folder: Path, terms: Terms, files: Sequence[Path]) -> Iterator[Shards]:
-    """Begin a run in a folder or go on with the one in it, alone.
+def opened(folder: Path, terms: Terms, files: Sequence[Path]) -> Iterator[Run]:
+    """Begin a run in a folder, or go on with the one in it, under a lock.
 
-    ``BadParameter`` where another process writes there, where the folder holds a run on other terms or something
-    else, or cannot be written.
+    Raises ``BadParameter`` where another process writes there, where the folder holds another run or something else,
+    or where it cannot be written.
     """
     listing = b"".join(os.fsencode(path) + b"\0" for path in files)
-    handle = -1
-    try:
+    with ExitStack() as stack:
         with written(folder):
             folder.mkdir(parents=True, exist_ok=True)
-            handle = os.open(folder / _LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o644)
-        _hold(handle, folder)
+            lock = stack.enter_context((folder / _LOCK_FILE).open("ab"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise BadParameter(
+                f"Another process writes its results to {folder}. Wait for it, or choose another --output."
+            ) from None
         with written(folder):
-            begun = _begun(folder, terms)
-            if not begun:
+            kept = listing
+            if _check_terms(folder, terms):
+                kept = (folder / LIST_FILE).read_bytes()
+            else:
                 write_whole(folder / LIST_FILE, listing)
                 write_whole(folder / TERMS_FILE, orjson.dumps(terms.model_dump(), option=orjson.OPT_INDENT_2))
             for leftover in folder.glob(".part-*"):
                 leftover.unlink()
-            kept = (folder / LIST_FILE).read_bytes() if begun else listing
-        yield Shards(folder, terms, tuple(_cut(kept, terms.shard)), changed=kept != listing)
-    finally:
-        if handle >= 0:
-            os.close(handle)
+        yield Run(folder, terms, tuple(_cut(kept, terms.shard)), changed=kept != listing)
 
 
-@contextmanager
-def written(folder: Path) -> Iterator[None]:
-    """Turn an ``OSError`` into ``BadParameter`` that names the folder."""
-    try:
-        yield
-    except OSError as error:
-        raise BadParameter(cannot_write(folder, error)) from error
+def written(folder: Path) -> AbstractContextManager[None]:
+    """``disk_errors`` for what a run writes to its folder."""
+    advice = "Free some space or give the permission and repeat the command, which goes on; or choose another --output."
+    return disk_errors(f"Results cannot be written to {folder}", advice, BadParameter)
 
 
-def cannot_write(folder: Path, error: OSError) -> str:
-    """What to tell of a folder that cannot be written."""
-    reason = error.strerror or type(error).__name__
-    return (
-        f"Results cannot be written to {folder} ({reason}). "
-        "Make room or give the permission and repeat the command, which goes on; or choose another --output."
-    )
-
-
-def _hold(handle: int, folder: Path) -> None:
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise BadParameter(
-            f"Another process writes its results to {folder}. Wait for it, or choose another --output."
-        ) from None
-
-
-def _begun(folder: Path, terms: Terms) -> bool:
+def _check_terms(folder: Path, terms: Terms) -> bool:
     """Whether the folder holds this run; ``BadParameter`` if it holds another."""
-    try:
-        data = (folder / TERMS_FILE).read_bytes()
-    except FileNotFoundError:
+    file = folder / TERMS_FILE
+    if not file.exists():
         if any(folder.glob("part-*")):
-            raise BadParameter(
-                f"{folder} holds tables but no {TERMS_FILE} to say of what. Choose another --output."
-            ) from None
+            raise BadParameter(f"{folder} holds tables but no {TERMS_FILE}. Choose another --output.")
         return False
     try:
-        before = Terms.model_validate_json(data)
+        before = Terms.model_validate_json(file.read_bytes())
     except ValidationError:
-        raise BadParameter(f"{folder / TERMS_FILE} cannot be read. Choose another --output.") from None
+        raise BadParameter(f"{file} cannot be read. Choose another --output.") from None
     for name, value in before:
-        now = getattr(terms, name)
-        if now != value:
+        if (now := getattr(terms, name)) != value:
             raise BadParameter(
                 f"{folder} holds a run whose {name.replace('_', '-')} is {_short(value)}, not {_short(now)}. "
                 "Repeat it as it was begun, or choose another --output."
@@ -206,12 +182,8 @@ def _short(value: object) -> str:
     return text if len(text) <= 100 else f"{text[:97]}..."
 
 
-def _names(listing: bytes) -> list[bytes]:
-    return listing.split(b"\0")[:-1]
-
-
 def _cut(listing: bytes, size: int) -> Iterator[Shard]:
-    names = _names(listing)
+    names = listing.split(b"\0")[:-1]
     start = 0
     for number, first in enumerate(range(0, len(names), size)):
         own = names[first : first + size]

@@ -1,1 +1,1 @@
-"""The server's processes: launcher, supervisor, workers."""
+"""The server's processes: the supervisor and its workers."""

@@ -1,9 +1,9 @@
-"""Colour for numbers: zero is black, positive values glow like embers, negative ones like ice.
+"""A diverging color map: zero is black, positive values are warm, negative ones cold.
 
-One scale serves feature maps and class activation alike, so that a black place always means "nothing here".
-Lightness grows steadily with the magnitude on both sides, hence the pictures still read in grey and to
-colour-blind eyes. The warm half is matplotlib's ``inferno`` (CC0) interpolated from thirteen of its entries
-(largest difference from the original: 10 of 255); serving has no matplotlib.
+Feature maps and class activation share it, so that black always means zero. Lightness grows with the magnitude on both
+sides, so that the pictures can be read in grey and by color-blind people. The warm half is matplotlib's ``inferno``
+(CC0) interpolated from thirteen of its entries (largest difference from the original: 10 of 255); serving has no
+matplotlib.
 """
 
 from typing import Final

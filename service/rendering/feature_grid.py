@@ -1,15 +1,14 @@
 """Feature maps as a picture: a grid of labelled tiles.
 
-Colour follows ``service.rendering.colormap``: black is zero, warm is positive, cold is negative. Feature maps are
-scaled each by its own largest magnitude (``scale="channel"``, the default: every filter's pattern shows)
-or all by the layer's (``scale="layer"``: strengths can be compared). The largest magnitude is the 99.5th
-percentile, so that one hot pixel does not darken a map. In a layer without negative values ``channel``
-begins at each channel's own lowest value, which the label then gives.
+Colors follow ``service.rendering.colormap``: black is zero, warm is positive, cold is negative. Each channel is scaled
+by its own largest magnitude, so that every filter's pattern shows. The largest magnitude is the 99.5th percentile, so
+that one outlier does not darken a map. In a layer without negative values black is each channel's own lowest value,
+which the label then gives.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, Literal
+from typing import Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,9 +17,7 @@ from PIL import Image, ImageDraw
 from models.card import Tap
 from models.errors import BadParameter
 from service.rendering.colormap import colour, legend
-from service.rendering.text import BACKGROUND, FAINT, GAP, MARGIN, TEXT, fit, font, number, png
-
-Scale = Literal["channel", "layer"]
+from service.rendering.text import BACKGROUND, FAINT, GAP, MARGIN, TEXT, fit, font, png
 
 MAX_TILES: Final = 1024
 """Most channels on one picture."""
@@ -43,14 +40,12 @@ def strongest_channels(maps: NDArray[np.floating], count: int) -> list[int]:
     return [int(index) for index in np.argsort(-strength, kind="stable")[:count]]
 
 
-def coloured(
-    drawn: NDArray[np.float64], scale: Scale = "channel"
-) -> tuple[list[NDArray[np.uint8]], NDArray[np.float64]]:
+def coloured(drawn: NDArray[np.float64]) -> tuple[list[NDArray[np.uint8]], NDArray[np.float64]]:
     """A (height, width, 3) picture for each channel of (height, width, channels), and the value that is black in it."""
-    limits = _limits(drawn, scale)
-    floors = np.zeros_like(limits) if drawn.min() < 0 or scale == "layer" else _floors(drawn, limits)
+    limits = _limits(drawn)
+    lows = np.zeros_like(limits) if drawn.min() < 0 else _lows(drawn, limits)
     places = range(drawn.shape[2])
-    return [colour(drawn[:, :, i] - floors[i], float(limits[i] - floors[i])) for i in places], floors
+    return [colour(drawn[:, :, i] - lows[i], float(limits[i] - lows[i])) for i in places], lows
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,44 +56,25 @@ class Layer:
     """(height, width, channels) of the whole layer."""
     tap: Tap
     channels: Sequence[int] | None = None
-    """In the order of drawing; default the strongest ones."""
+    """In the order of drawing, at least one; default the strongest ones."""
 
 
-def feature_grid(
-    maps: NDArray[np.floating],
-    tap: Tap,
-    *,
-    channels: Sequence[int] | None = None,
-    scale: Scale = "channel",
-    image: NDArray[np.uint8] | None = None,
-) -> bytes:
-    """PNG of one layer's feature maps as labelled tiles under a title with its name, shape and stride.
+def feature_grids(layers: Sequence[Layer], *, image: NDArray[np.uint8] | None = None) -> bytes:
+    """PNG of several layers' grids, one below the other, each under a title with its name, shape and stride.
 
     Parameters
     ----------
-    maps: (height, width, channels) values of the whole layer
-    tap: what the layer is called
-    channels: which channels to draw, in this order; default the ``DEFAULT_TILES`` strongest
-    scale: whether colours are scaled channel by channel or over all drawn channels
-    image: (height, width, 3), drawn as the first tile, to compare with
+    layers: what to draw; the limit on tiles holds for all together
+    image: (height, width, 3), drawn as the first tile of each grid, to compare with
 
     Raises
     ------
     BadParameter
-        A channel that the layer does not have, none at all, or more than ``MAX_TILES``.
+        More than ``MAX_TILES`` channels.
     """
-    return feature_grids([Layer(maps=maps, tap=tap, channels=channels)], scale=scale, image=image)
-
-
-def feature_grids(
-    layers: Sequence[Layer], *, scale: Scale = "channel", image: NDArray[np.uint8] | None = None
-) -> bytes:
-    """PNG of several layers' grids, one below the other; the limit on tiles holds for all together."""
     if sum(len(layer.channels or ()) for layer in layers) > MAX_TILES:
         raise BadParameter(f"More than {MAX_TILES} channels do not fit on one picture. Choose fewer with `channels`.")
-    sheets = [_grid(layer, scale, image) for layer in layers]
-    if len(sheets) == 1:
-        return png(sheets[0])
+    sheets = [_grid(layer, image) for layer in layers]
     size = max(sheet.width for sheet in sheets), sum(sheet.height for sheet in sheets)
     whole, y = Image.new("RGB", size, BACKGROUND), 0
     for sheet in sheets:
@@ -107,51 +83,37 @@ def feature_grids(
     return png(whole)
 
 
-def _grid(layer: Layer, scale: Scale, image: NDArray[np.uint8] | None) -> Image.Image:
+def _grid(layer: Layer, image: NDArray[np.uint8] | None) -> Image.Image:
     maps, channels = layer.maps, layer.channels
     if channels is None:
         channels = strongest_channels(maps, DEFAULT_TILES - (image is not None))
-    _check_channels(channels, maps.shape[2])
     drawn = np.nan_to_num(maps[:, :, list(channels)].astype(np.float64))
-    signed = bool(drawn.min() < 0)
-    limits = _limits(drawn, scale)
-    tiles, floors = coloured(drawn, scale)
+    tiles, lows = coloured(drawn)
     peaks, spans = np.abs(drawn).max(axis=(0, 1)), np.ptp(drawn, axis=(0, 1))
     labels = [
-        (str(channel), _range(float(floor), float(peak), float(span)))
-        for channel, floor, peak, span in zip(channels, floors, peaks, spans, strict=True)
+        (str(channel), _range(float(low), float(peak), float(span)))
+        for channel, low, peak, span in zip(channels, lows, peaks, spans, strict=True)
     ]
     if image is not None:
         tiles, labels = [image, *tiles], [("input", ""), *labels]
     sheet, draw = _tiled(tiles, labels, _tile_size(drawn.shape[0], drawn.shape[1], len(tiles)))
-    high = "max" if scale == "channel" else number(float(limits.max()))
-    low = f"-{high}" if signed else "min" if scale == "channel" else "0"
-    which = _which(len(channels), maps.shape[2], layer.channels is None, scale)
-    _grid_title(sheet, draw, layer.tap, maps.shape, which, (low, high))
+    which = _which(len(channels), maps.shape[2], strongest_first=layer.channels is None)
+    _grid_title(sheet, draw, layer.tap, maps.shape, which, signed=bool(drawn.min() < 0))
     return sheet
 
 
-def _check_channels(channels: Sequence[int], available: int) -> None:
-    if not channels:
-        raise BadParameter("No channel was chosen. Name at least one channel, or leave `channels` out.")
-    wrong = [channel for channel in channels if not 0 <= channel < available]
-    if wrong:
-        raise BadParameter(f"The layer has no channel {wrong[0]}. Choose channels from 0 to {available - 1}.")
-
-
-def _limits(drawn: NDArray[np.float64], scale: Scale) -> NDArray[np.float64]:
-    """The magnitude that gets the brightest colour, for each channel."""
+def _limits(drawn: NDArray[np.float64]) -> NDArray[np.float64]:
+    """The magnitude that gets the brightest color, for each channel."""
     magnitude = np.abs(drawn)
     limits: NDArray[np.float64] = np.percentile(magnitude, _PERCENTILE, axis=(0, 1))
-    # A map that is zero nearly everywhere has a percentile of zero, but is not dead.
-    limits = np.where(limits > 0, limits, magnitude.max(axis=(0, 1)))
-    return np.full_like(limits, limits.max()) if scale == "layer" else limits
+    # A map that is zero nearly everywhere has a percentile of zero, but is not empty.
+    return np.where(limits > 0, limits, magnitude.max(axis=(0, 1)))
 
 
-def _floors(drawn: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.float64]:
+def _lows(drawn: NDArray[np.float64], limits: NDArray[np.float64]) -> NDArray[np.float64]:
     """The value that is black, for each channel without negative values: its lowest.
 
-    A filter that answers 4 everywhere and 5 at edges would else be a bright square. The range is at least a
+    A filter that answers 4 everywhere and 5 at edges would otherwise be a bright square. The range is at least a
     tenth of the magnitude, so that a constant does not become noise.
     """
     lowest: NDArray[np.float64] = np.percentile(drawn, 100 - _PERCENTILE, axis=(0, 1))
@@ -171,7 +133,7 @@ def _tile_size(height: int, width: int, count: int) -> tuple[int, int]:
 def _tiled(
     tiles: Sequence[NDArray[np.uint8]], labels: Sequence[tuple[str, str]], size: tuple[int, int]
 ) -> tuple[Image.Image, ImageDraw.ImageDraw]:
-    """A sheet with all tiles under their labels, and room for the title above."""
+    """A sheet with all tiles under their labels, and space for the title above."""
     height, width = size
     columns = _columns(len(tiles), (_SHEET_WIDTH - 2 * MARGIN + GAP) // (width + GAP))
     rows = -(-len(tiles) // columns)
@@ -190,7 +152,7 @@ def _tiled(
 
 
 def _columns(count: int, most: int) -> int:
-    """Columns, at least two thirds of ``most``, that leave the fewest empty places in the last row."""
+    """Columns, at least two thirds of ``most``, that leave the fewest empty cells in the last row."""
     most = max(1, most)
     if count <= most:
         return count
@@ -204,39 +166,32 @@ def _resized(tile: NDArray[np.uint8], height: int, width: int) -> Image.Image:
     return picture.resize((width, height), Image.Resampling.NEAREST if grows else Image.Resampling.BOX)
 
 
-def _which(count: int, available: int, best_first: bool, scale: Scale) -> str:
-    """The second line of a grid: which channels are on it, and what their colours mean."""
-    scaled = "each on its own scale" if scale == "channel" else "one scale for all"
+def _which(count: int, available: int, *, strongest_first: bool) -> str:
+    """The second line of a grid: which channels are on it."""
     if count == available:
-        return f"all {count} channels{', strongest first' if best_first else ''}, {scaled}"
-    chosen = f"the {count} strongest" if best_first else str(count)
-    return f"{chosen} of {available} channels, {scaled}"
+        return f"all {count} channels{', strongest first' if strongest_first else ''}, each on its own scale"
+    chosen = f"the {count} strongest" if strongest_first else str(count)
+    return f"{chosen} of {available} channels, each on its own scale"
 
 
 def _grid_title(
-    sheet: Image.Image,
-    draw: ImageDraw.ImageDraw,
-    tap: Tap,
-    shape: tuple[int, ...],
-    subtitle: str,
-    ends: tuple[str, str],
+    sheet: Image.Image, draw: ImageDraw.ImageDraw, tap: Tap, shape: tuple[int, ...], subtitle: str, *, signed: bool
 ) -> None:
-    """Two lines on the left, the colour scale on the right; ``ends``: what its two ends stand for."""
-    room = sheet.width - 2 * MARGIN
+    """Two lines on the left, the color scale on the right."""
+    width = sheet.width - 2 * MARGIN
     title = f"{tap.name}   {' x '.join(str(size) for size in shape)}   stride {tap.stride}"
-    draw.text((MARGIN, MARGIN - 2), fit(title, 19, room), font=font(19), fill=TEXT)
-    draw.text((MARGIN, MARGIN + 26), fit(subtitle, 13, room - 230), font=font(13), fill=FAINT)
-    low, high = ends
+    draw.text((MARGIN, MARGIN - 2), fit(title, 19, width), font=font(19), fill=TEXT)
+    draw.text((MARGIN, MARGIN + 26), fit(subtitle, 13, width - 230), font=font(13), fill=FAINT)
     x, y = sheet.width - MARGIN - 140 - 36, MARGIN + 30
-    sheet.paste(Image.fromarray(legend(140, 10, low.startswith("-"))), (x, y))
-    draw.text((x - 6, y + 4), low, font=font(11), fill=FAINT, anchor="rm")
-    draw.text((x + 146, y + 4), high, font=font(11), fill=FAINT, anchor="lm")
+    sheet.paste(Image.fromarray(legend(140, 10, signed)), (x, y))
+    draw.text((x - 6, y + 4), "-max" if signed else "min", font=font(11), fill=FAINT, anchor="rm")
+    draw.text((x + 146, y + 4), "max", font=font(11), fill=FAINT, anchor="lm")
 
 
 def _range(lowest: float, largest: float, span: float) -> str:
-    """What stands beside a channel's number: its largest magnitude, or from where to where it goes."""
+    """The text beside a channel's number: its largest magnitude, or its range."""
     if largest == 0:
         return "silent"
     if span < _FLAT * largest:
-        return f"flat {number(largest)}"
-    return number(largest) if lowest < 0.005 * largest else f"{lowest:.2g} - {largest:.2g}"
+        return f"flat {largest:.3g}"
+    return f"{largest:.3g}" if lowest < 0.005 * largest else f"{lowest:.2g} - {largest:.2g}"

@@ -1,4 +1,4 @@
-"""Feature maps as an answer: which layers and channels, and the bytes as JSON, npz or a picture."""
+"""Feature maps as an answer: which layers and channels, and the bytes as JSON, npz or PNG."""
 
 import io
 import re
@@ -10,12 +10,12 @@ import numpy as np
 import orjson
 from numpy.typing import NDArray
 
+from models.arrays import Floats
 from models.card import Card, Tap
 from models.errors import BadParameter, UnknownLayer
 from service.rendering.feature_grid import DEFAULT_TILES, Layer, feature_grids, strongest_channels
 
 MapFormat = Literal["json", "npz", "png"]
-Floats = NDArray[np.float32]
 
 MEDIA_TYPES: Final[dict[MapFormat, str]] = {
     "json": "application/json",
@@ -111,14 +111,14 @@ def render(
 
     Parameters
     ----------
-    head: what stands beside the layers in JSON: model, version, predictions
+    head: the other members of the JSON: model, version, predictions
     maps: each tap with its values (height, width, channels)
     image: (height, width, 3), the first tile of a picture
     """
     if format == "png":
-        # Without a wish a picture shows the strongest channels; all 1,280 would be no picture.
-        free = channels == Channels()
-        layers = [Layer(maps=m, tap=tap, channels=None if free else channels.of(m, tap)) for tap, m in maps]
+        # By default a picture shows the strongest channels, since all 1,280 would be too many.
+        default = channels == Channels()
+        layers = [Layer(maps=m, tap=tap, channels=None if default else channels.of(m, tap)) for tap, m in maps]
         return feature_grids(layers, image=image)
     chosen = [(tap, numbers := channels.of(m, tap), m[:, :, numbers]) for tap, m in maps]
     return _npz(chosen) if format == "npz" else _json(head, chosen)

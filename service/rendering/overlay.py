@@ -1,14 +1,14 @@
-"""Class activation as a picture: light in the colours of ``service.rendering.colormap`` over the dimmed image."""
+"""Class activation as a picture: the colors of ``service.rendering.colormap`` over the dimmed image."""
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from service.rendering.colormap import colour, legend
-from service.rendering.text import BACKGROUND, FAINT, GAP, MARGIN, TEXT, fit, font, number, png
+from service.rendering.text import BACKGROUND, FAINT, GAP, MARGIN, TEXT, fit, font, png
 
 _PERCENTILE = 99.5
-"""Of the magnitudes: what gets the brightest colour."""
+"""Of the magnitudes: what gets the brightest color."""
 
 
 def activation_overlay(
@@ -17,11 +17,8 @@ def activation_overlay(
     *,
     title: str,
     subtitle: str = "",
-    side_by_side: bool = True,
 ) -> bytes:
-    """PNG of an image with a class activation map over it, beside the image itself, and a legend.
-
-    Where nothing spoke for or against the class only the photograph, in grey, is left.
+    """PNG of an image, beside it the same in grey with a class activation map over it, and a legend.
 
     Parameters
     ----------
@@ -34,22 +31,21 @@ def activation_overlay(
     limit = float(np.percentile(np.abs(values), _PERCENTILE)) or float(np.abs(values).max())
     heat = np.asarray(Image.fromarray(values).resize((width, height), Image.Resampling.BICUBIC))
     heat = np.clip(heat, values.min(), values.max())
-    mixed = _glow(image, heat, limit)
-    pictures = [image, mixed] if side_by_side else [mixed]
+    mixed = _blended(image, heat, limit)
     top, foot = MARGIN + 56, 56
-    inner = max(len(pictures) * (width + GAP) - GAP, 420)
+    inner = max(2 * width + GAP, 420)
     sheet = Image.new("RGB", (2 * MARGIN + inner, top + height + foot), BACKGROUND)
     draw = ImageDraw.Draw(sheet)
     draw.text((MARGIN, MARGIN - 2), fit(title, 19, inner), font=font(19), fill=TEXT)
     draw.text((MARGIN, MARGIN + 26), fit(subtitle, 13, inner), font=font(13), fill=FAINT)
-    for place, picture in enumerate(pictures):
+    for place, picture in enumerate((image, mixed)):
         sheet.paste(Image.fromarray(picture), (MARGIN + place * (width + GAP), top))
     _draw_legend(sheet, draw, (MARGIN, top + height + 14), inner, values, limit)
     return png(sheet)
 
 
-def _glow(image: NDArray[np.uint8], heat: NDArray[np.floating], limit: float) -> NDArray[np.uint8]:
-    """The image in dim grey with the heat's colours as light on top: black adds nothing, so no edge shows."""
+def _blended(image: NDArray[np.uint8], heat: NDArray[np.floating], limit: float) -> NDArray[np.uint8]:
+    """The image in dim grey with the heat map's colors added: black adds nothing."""
     if limit == 0:
         return image
     grey = image.astype(np.float32).mean(axis=2, keepdims=True)
@@ -62,16 +58,16 @@ def _draw_legend(
     sheet: Image.Image,
     draw: ImageDraw.ImageDraw,
     corner: tuple[int, int],
-    room: int,
+    available: int,
     values: NDArray[np.float32],
     limit: float,
 ) -> None:
     x, y = corner
     signed = bool(values.min() < 0)
-    width = min(320, room - 130)
+    width = min(320, available - 130)
     sheet.paste(Image.fromarray(legend(width, 12, signed)), (x, y))
     ticks = [(0, -limit, "ls"), (width // 2, 0.0, "ms"), (width, limit, "rs")]
     for offset, value, anchor in ticks if signed else [(0, 0.0, "ls"), (width, limit, "rs")]:
-        draw.text((x + offset, y + 26), number(value), font=font(11), fill=FAINT, anchor=anchor)
+        draw.text((x + offset, y + 26), f"{value:.3g}", font=font(11), fill=FAINT, anchor=anchor)
     text = "for the label" if not signed else "against / for"
     draw.text((x + width + 12, y + 6), text, font=font(12), fill=FAINT, anchor="lm")

@@ -1,4 +1,4 @@
-"""Writing on pictures: Pillow's own font, colours of text and ground, numbers as labels."""
+"""Text on pictures: Pillow's built-in font, colors, and the PNG file."""
 
 import io
 import unicodedata
@@ -21,30 +21,25 @@ def font(size: int) -> ImageFont.FreeTypeFont | ImageFont.ImageFont:
 
 
 def plain(text: str) -> str:
-    """Text in the letters that Pillow's own font has: accents go, other scripts become question marks."""
+    """Text in the letters of Pillow's built-in font: accents are dropped, other scripts become question marks."""
     decomposed = unicodedata.normalize("NFKD", text)
     kept = "".join(char for char in decomposed if not unicodedata.combining(char))
     return "".join(char if char.isascii() and char.isprintable() else "?" for char in kept)
 
 
-def fit(text: str, size: int, room: int) -> str:
-    """The text, cut with an ellipsis where it is wider than ``room`` pixels."""
+def fit(text: str, size: int, width: int) -> str:
+    """The text, cut with an ellipsis where it is wider than ``width`` pixels."""
     text = plain(text)[:300]
-    if font(size).getlength(text) <= room:
+    if font(size).getlength(text) <= width:
         return text
-    while text and font(size).getlength(text + "...") > room:
+    while text and font(size).getlength(text + "...") > width:
         text = text[:-1]
     return text + "..."
 
 
-def number(value: float) -> str:
-    """A value in three figures."""
-    return "0" if value == 0 else f"{value:.3g}"
-
-
-def png(sheet: Image.Image) -> bytes:
-    """The sheet as a PNG file."""
+def png(image: Image.Image) -> bytes:
+    """The image as a PNG file."""
     buffer = io.BytesIO()
     # Level 4 is a third of the time of the default level 6 for a file a few per cent larger.
-    sheet.save(buffer, format="PNG", compress_level=4)
+    image.save(buffer, format="PNG", compress_level=4)
     return buffer.getvalue()

@@ -1,12 +1,11 @@
-"""Feature maps as tiles: one small picture for each channel, with what the channel answers to.
+"""Feature maps as tiles: one small picture for each channel, with the labels that the channel contributes to.
 
-For a page that shows channels one by one. The colours are those of ``service.rendering.feature_grid``. Where the head
-averages the layer, a channel's share of a label's logit is its average times the head's weight
-(``service.routes.explain``); the share's lead over the other labels' says for which label the channel speaks.
+For a page that shows channels one by one. The colors are those of ``service.rendering.feature_grid``. Where the head
+averages the layer, a channel's contribution to a label's logit is its average times the head's weight
+(``service.routes.explain``); compared with the contributions to the other labels it says which label it favors.
 """
 
 import base64
-import io
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -15,18 +14,18 @@ import orjson
 from numpy.typing import NDArray
 from PIL import Image
 
+from models.arrays import Floats
 from models.card import Card, Tap
 from models.errors import BadParameter
 from service.rendering.feature_grid import coloured, strongest_channels
-
-Floats = NDArray[np.float32]
+from service.rendering.text import png
 
 MAX_TILES: Final = 256
 """Most channels in one answer."""
 DEFAULT_TILES: Final = 24
 """Channels when the caller names none: the strongest ones."""
 MOST_LABELS: Final = 5
-"""Labels that a channel is said to speak for or against."""
+"""Labels listed for each channel."""
 _SIDES: Final = ((4, 448), (MAX_TILES, 112))
 """(up to so many tiles, most pixels of a tile's longer side); a smaller map keeps its own size."""
 
@@ -88,15 +87,15 @@ def _layer(
                 "low": float(one.min()),
                 "high": float(one.max()),
                 "peak": [int(row), int(column)],
-                "labels": _speaks_for(tap, number, float(one.mean()), card, kernel),
+                "labels": _contributions(tap, number, float(one.mean()), card, kernel),
                 "png": base64.b64encode(_png(pictures[place], side)).decode(),
             }
         )
     return found
 
 
-def _speaks_for(tap: Tap, channel: int, mean: float, card: Card, kernel: Floats) -> list[dict[str, Any]]:
-    """Labels with the channel's lead for them, the largest magnitude first; none where the head skips the layer."""
+def _contributions(tap: Tap, channel: int, mean: float, card: Card, kernel: Floats) -> list[dict[str, Any]]:
+    """Labels with the channel's lead for them, the largest magnitude first; none unless the head averages the layer."""
     pool = next((pool for pool in card.head.pools if pool.tap == tap.index), None)
     if pool is None:
         return []
@@ -112,6 +111,4 @@ def _png(pixels: NDArray[np.uint8], side: int) -> bytes:
     if longest > side:
         width, height = (max(1, round(length * side / longest)) for length in picture.size)
         picture = picture.resize((width, height), Image.Resampling.BOX)
-    buffer = io.BytesIO()
-    picture.save(buffer, format="PNG", compress_level=4)
-    return buffer.getvalue()
+    return png(picture)

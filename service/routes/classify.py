@@ -1,37 +1,28 @@
-"""The public routes that classify and describe; those that look inside have rooms of their own."""
+"""``POST /v1/classify``: labels of one or several images."""
 
 import asyncio
 import time
-from typing import Annotated, Any, Final, Literal
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Annotated, Any, Final
+from urllib.parse import parse_qsl
 
-import anyio.to_thread
 import orjson
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import ValidationError
 
 from models.errors import CatseyeError
-from models.image.decode import thumbnail
-from service.asgi.middleware import scope_note
-from service.asgi.problem import problem, request_id_of
-from service.inference.pipeline import Answer, Pipeline
-from service.inference.registry import describe
-from service.inference.served_model import Served
-from service.metrics import CONTENT_TYPE_LATEST, exposition
-from service.rendering.feature_maps import (
-    CHANNELS_PATTERN,
-    MEDIA_TYPES,
-    Channels,
-    MapFormat,
-    check_size,
-    find_taps,
-    parse_channels,
-    render,
-)
-from service.rendering.tiles import tiles
-from service.routes.dependencies import IMAGE_BODY, ModelQuery, limits_of, one_image
-from service.routes.query import describe_query, read_query
-from service.routes.schemas import ClassifyAnswer, ClassifyAnswers, ModelList
+from service.asgi.context import state_of
+from service.asgi.problem import problem
+from service.inference.pipeline import Answer
+from service.inference.served_model import ServedModel
+from service.routes.dependencies import IMAGE_BODY, ModelQuery, answer_head, pipeline_of
+from service.routes.schemas import ClassifyAnswer, ClassifyAnswers
+from service.routes.uploads import read_images
 
-PICTURE_SIDE: Final = 320
+_MAX_CACHED: Final = 256
+"""Length of the longest query string whose parameters are kept."""
 
 router = APIRouter()
 
@@ -45,10 +36,38 @@ class ClassifyQuery(ModelQuery):
     """Take the most accurate variant whose measured p95 fits."""
 
 
-def pipeline_of(request: Request) -> Pipeline:
-    """The service's pipeline, put on the application when it starts."""
-    gateway: Pipeline = request.app.state.gateway
-    return gateway
+def read_query(query: bytes) -> ClassifyQuery:
+    """The parameters in a query string, parsed once for each; ``RequestValidationError`` as FastAPI itself raises it.
+
+    FastAPI walks through a route's parameters anew at every request, which costs more than all else that the
+    service does around a network. A client's query string is nearly always the one it sent before.
+    """
+    return _cached(query) if len(query) <= _MAX_CACHED else _parsed(query)
+
+
+def _parsed(query: bytes) -> ClassifyQuery:
+    try:
+        return ClassifyQuery.model_validate(dict(parse_qsl(query.decode("latin-1"), keep_blank_values=True)))
+    except ValidationError as error:
+        found = [{**each, "loc": ("query", *each["loc"])} for each in error.errors()]
+        raise RequestValidationError(found) from error
+
+
+_cached = lru_cache(maxsize=512)(_parsed)
+
+
+def _parameters() -> list[dict[str, Any]]:
+    """The parameters as OpenAPI describes them."""
+    return [
+        {
+            "name": name,
+            "in": "query",
+            "required": False,
+            "description": member.get("description", ""),
+            "schema": {key: value for key, value in member.items() if key != "description"},
+        }
+        for name, member in ClassifyQuery.model_json_schema()["properties"].items()
+    ]
 
 
 @router.post(
@@ -56,154 +75,64 @@ def pipeline_of(request: Request) -> Pipeline:
     tags=["classify"],
     summary="Labels of one or several images",
     response_model=ClassifyAnswer | ClassifyAnswers,
-    openapi_extra={**IMAGE_BODY, "parameters": describe_query(ClassifyQuery)},
+    openapi_extra={**IMAGE_BODY, "parameters": _parameters()},
 )
 async def post_classify(request: Request) -> Response:
     """Probabilities are calibrated; with several images each gets a result or an error of its own."""
     began = time.perf_counter()
-    query = read_query(ClassifyQuery, request.scope["query_string"])
-    pipeline = pipeline_of(request)
-    pipeline.begin()
-    files = await pipeline.images(request)
+    query = read_query(request.scope["query_string"])
+    pipeline, state = pipeline_of(request), state_of(request)
+    request_id, deadline = state["request_id"], state["deadline"]
+    choice = (query.model, query.version, query.variant, query.latency_budget_ms, request_id)
+    # Before the body is read: to receive a body that cannot be answered costs time that the networks need.
+    if (refusal := pipeline.refusal(*choice)) is not None:
+        full, error = refusal
+        state["model"] = full.metric_labels
+        raise error
+    files = await read_images(request, pipeline.max_images)
     received = time.perf_counter() - began
-    served, reason = pipeline.choose(
-        query.model, query.version, query.variant, query.latency_budget_ms, request_id_of(request)
-    )
-    note = scope_note(request)
-    note["model"] = served.metric_labels
-    served.stages["receive"].observe(received)
+    served, reason = pipeline.choose(*choice)
+    state["model"] = served.metric_labels
+    served.observe({"receive": received})
+    writer = _Writer(served, reason, query.top_k, request_id, began, received)
     if len(files) == 1:
-        answer = await pipeline.answer(served, files[0])
-        body = _classified(request, served, reason, answer, query.top_k, received, began)
-        note["timing_ms"] = body["timing_ms"]
+        body = writer.result(await pipeline.answer(served, files[0], deadline=deadline))
+        state["timing_ms"] = body["timing_ms"]
     else:
-        results = await asyncio.gather(*(pipeline.answer(served, file) for file in files), return_exceptions=True)
-        body = {
-            "results": [
-                _one_of_several(request, served, reason, result, query.top_k, received, began) for result in results
-            ],
-            "request_id": request_id_of(request),
-        }
-    rendering = time.perf_counter()
+        answers = (pipeline.answer(served, file, deadline=deadline) for file in files)
+        results = await asyncio.gather(*answers, return_exceptions=True)
+        body = {"results": [writer.result_or_error(each) for each in results], "request_id": request_id}
+    answered = time.perf_counter()
     response = Response(orjson.dumps(body), media_type="application/json")
-    served.stages["respond"].observe(time.perf_counter() - rendering)
+    served.observe({"respond": time.perf_counter() - answered})
     return response
 
 
-@router.post(
-    "/v1/feature-maps",
-    tags=["look inside"],
-    summary="What the layers of the network see in an image",
-    openapi_extra=IMAGE_BODY,
-    responses={
-        200: {
-            "description": "The maps of the layers.",
-            "content": {
-                "application/json": {"schema": {"type": "object"}},
-                "application/x-npz": {"schema": {"type": "string", "format": "binary"}},
-                "image/png": {"schema": {"type": "string", "format": "binary"}},
-            },
-        }
-    },
-)
-async def post_feature_maps(
-    request: Request,
-    chosen: Annotated[ModelQuery, Query()],
-    layer: Annotated[list[str] | None, Query(description="Name or index of a layer; may be repeated.")] = None,
-    channels: Annotated[
-        str | None,
-        Query(description="`0,3,8-15`, `strongest:8`, or `all`.", json_schema_extra={"pattern": CHANNELS_PATTERN}),
-    ] = None,
-    format: Annotated[MapFormat | Literal["tiles"], Query()] = "json",
-    top_k: Annotated[int, Query(ge=1, le=10_000)] = 5,
-) -> Response:
-    """Shape, stride and values of the layers' feature maps, a labelled picture of them, or one of each channel."""
-    pipeline = pipeline_of(request)
-    pipeline.begin()
-    data = one_image(await pipeline.images(request))
-    served = pipeline.find(chosen.model, chosen.version, chosen.variant, request_id_of(request))
-    scope_note(request)["model"] = served.metric_labels
-    taps, wanted = find_taps(served.card, layer or []), parse_channels(channels)
-    check_size(taps, wanted, "png" if format == "tiles" else format)
-    answer = await pipeline.answer(served, data, ("logits", *(f"tap_{tap.index}" for tap in taps)))
-    head = _head(request, served, answer, top_k)
-    maps = [(tap, answer.outputs[f"tap_{tap.index}"]) for tap in taps]
+@dataclass(frozen=True)
+class _Writer:
+    """Writes the results of one request."""
 
-    def draw() -> bytes:
-        if format == "tiles":
-            numbers = [None if wanted == Channels() else wanted.of(values, tap) for tap, values in maps]
-            return tiles(head, maps, numbers, served.card, served.head()[0])
-        picture = thumbnail(data, PICTURE_SIDE, limits_of(request)) if format == "png" else None
-        return render(head, maps, wanted, format, picture)
+    served: ServedModel
+    reason: str | None
+    top_k: int
+    request_id: str
+    began: float
+    received: float
 
-    return Response(
-        await anyio.to_thread.run_sync(draw), media_type=MEDIA_TYPES["json" if format == "tiles" else format]
-    )
+    def result(self, answer: Answer) -> dict[str, Any]:
+        """One image's labels and timings."""
+        seconds = {"receive": self.received, **answer.seconds, "total": time.perf_counter() - self.began}
+        body = answer_head(self.served, self.request_id)
+        body["predictions"] = self.served.top(answer.probabilities, self.top_k)
+        body["timing_ms"] = {stage: round(value * 1e3, 3) for stage, value in seconds.items()}
+        if self.reason is not None:
+            body["variant_reason"] = self.reason
+        return body
 
-
-@router.get("/v1/models", tags=["models"], summary="The served models", response_model=ModelList)
-async def get_models(request: Request) -> Response:
-    """Cards, variants, taps and measured latency of every served model."""
-    registry = pipeline_of(request).registry
-    body = {
-        "models": [describe(registry, name) for name in registry.names()],
-        "refused": registry.refused(),
-    }
-    return Response(orjson.dumps(body), media_type="application/json")
-
-
-@router.get("/v1/models/{name}", tags=["models"], summary="One served model", response_model=dict[str, Any])
-async def get_model(request: Request, name: str) -> Response:
-    """Card, variants, taps and measured latency of one model."""
-    return Response(orjson.dumps(describe(pipeline_of(request).registry, name)), media_type="application/json")
-
-
-@router.get("/metrics", tags=["operations"], summary="Prometheus metrics", include_in_schema=False)
-async def get_metrics() -> Response:
-    """The text that Prometheus reads, over all workers."""
-    return Response(await anyio.to_thread.run_sync(exposition), media_type=CONTENT_TYPE_LATEST)
-
-
-def _head(request: Request, served: Served, answer: Answer, top_k: int) -> dict[str, Any]:
-    order = answer.probabilities.argsort()[::-1][:top_k]
-    labels, probabilities = served.card.labels, answer.probabilities
-    return {
-        "model": served.name,
-        "version": served.version,
-        "variant": served.variant,
-        "predictions": [{"label": labels[index], "probability": float(probabilities[index])} for index in order],
-        "request_id": request_id_of(request),
-    }
-
-
-def _classified(
-    request: Request,
-    served: Served,
-    reason: str | None,
-    answer: Answer,
-    top_k: int,
-    received: float,
-    began: float,
-) -> dict[str, Any]:
-    seconds = {"receive": received, **answer.seconds, "total": time.perf_counter() - began}
-    body = _head(request, served, answer, top_k)
-    body["timing_ms"] = {stage: round(value * 1e3, 3) for stage, value in seconds.items()}
-    if reason is not None:
-        body["variant_reason"] = reason
-    return body
-
-
-def _one_of_several(
-    request: Request,
-    served: Served,
-    reason: str | None,
-    result: Answer | BaseException,
-    top_k: int,
-    received: float,
-    began: float,
-) -> dict[str, Any]:
-    if isinstance(result, CatseyeError):
-        return {"error": problem(result, request_id_of(request))}
-    if isinstance(result, BaseException):
-        raise result
-    return _classified(request, served, reason, result, top_k, received, began)
+    def result_or_error(self, answer: Answer | BaseException) -> dict[str, Any]:
+        """One of several images' result, or what was wrong with it."""
+        if isinstance(answer, CatseyeError):
+            return {"error": problem(answer, self.request_id)}
+        if isinstance(answer, BaseException):
+            raise answer
+        return self.result(answer)

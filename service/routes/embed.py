@@ -1,30 +1,23 @@
-"""The pooled feature vector of an image: what the network knows of it before it decides on a label."""
+"""``POST /v1/embed``: the pooled feature vector of an image, which the classifier's head gets."""
 
 from typing import Annotated
 
 import numpy as np
-import orjson
 from fastapi import APIRouter, Query, Request, Response
-from pydantic import BaseModel, ConfigDict
 
-from service.asgi.problem import request_id_of
-from service.ports import Floats, gateway_of
-from service.routes.dependencies import IMAGE_BODY, ModelQuery, find_model, one_image
+from models.arrays import Floats
+from service.asgi.context import deadline_of, request_id_of
+from service.routes.dependencies import IMAGE_BODY, ArrayResponse, ChosenModel, answer_head, pipeline_of, read_image
+from service.routes.schemas import ModelAnswer
 
 
-class EmbedAnswer(BaseModel):
+class EmbedAnswer(ModelAnswer):
     """A vector to search and compare images with."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    model: str
-    version: str
-    variant: str
     size: int
     normalized: bool
     """Whether the vector was divided by its length."""
     embedding: list[float]
-    request_id: str
 
 
 router = APIRouter(tags=["look inside"])
@@ -38,25 +31,18 @@ router = APIRouter(tags=["look inside"])
 )
 async def post_embed(
     request: Request,
-    chosen: Annotated[ModelQuery, Query()],
+    served: ChosenModel,
     normalize: Annotated[bool, Query(description="Divide the vector by its length.")] = False,
 ) -> Response:
     """The averages of the feature maps, as the head sees them; divided by its length with ``normalize``."""
-    gateway = gateway_of(request)
-    gateway.begin()
-    data = one_image(await gateway.images(request))
-    served = find_model(request, chosen)
-    vector = (await gateway.answer(served, data, ("logits", "embedding"))).outputs["embedding"]
-    answer = {
-        "model": served.name,
-        "version": served.version,
-        "variant": served.variant,
-        "size": vector.size,
-        "normalized": normalize,
-        "embedding": normalized(vector) if normalize else np.ascontiguousarray(vector),
-        "request_id": request_id_of(request),
-    }
-    return Response(orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY), media_type="application/json")
+    image = await read_image(request)
+    answer = await pipeline_of(request).answer(served, image, ("logits", "embedding"), deadline=deadline_of(request))
+    vector = answer.outputs["embedding"]
+    vector = normalized(vector) if normalize else np.ascontiguousarray(vector)
+    return ArrayResponse(
+        answer_head(served, request_id_of(request))
+        | {"size": vector.size, "normalized": normalize, "embedding": vector}
+    )
 
 
 def normalized(vector: Floats) -> Floats:

@@ -1,58 +1,48 @@
-"""Why this label: the exact class activation map, as numbers or laid over the image.
+"""``POST /v1/explain``: the class activation map of a label, as numbers or over the image.
 
 The head averages feature maps and multiplies with a matrix, so a logit is the mean of a map plus the
 bias: no gradients and no approximation (Zhou et al. 2016, "Learning Deep Features for Discriminative
 Localization"). A place of the map says how much that place of the image adds to the label's logit.
 
 The picture shows the map less the average of the other labels' maps, biases included: only differences
-between logits decide, and what all labels share would drown them. Its mean is the label's lead.
+between logits decide, and what all labels share would hide them. Its mean is the label's lead.
 """
 
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Annotated, Any, Final, Literal
 
-import anyio.to_thread
 import numpy as np
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict
 
+from models.arrays import Floats
 from models.card import Card
 from models.errors import BadParameter
-from models.image import decode as images
-from models.runtime.base import class_activation, softmax
-from service.asgi.problem import request_id_of
-from service.ports import Floats, Served, gateway_of
+from models.image.decode import thumbnail
+from models.runtime.cam import class_activation
+from service.asgi.context import deadline_of, request_id_of
 from service.rendering.overlay import activation_overlay
-from service.routes.dependencies import IMAGE_BODY, ModelQuery, find_model, limits_of, one_image
+from service.routes.dependencies import (
+    IMAGE_BODY,
+    ChosenModel,
+    answer_head,
+    limits_of,
+    pipeline_of,
+    pixels_of,
+    read_image,
+)
+from service.routes.schemas import ModelAnswer
 
 PICTURE_SIDE: Final = 640
 """Longer side in pixels of the photograph under the heat map."""
 
-
-@dataclass(frozen=True)
-class Explanation:
-    """A label, and the map whose mean plus ``bias`` is its ``logit``."""
-
-    label: str
-    index: int
-    probability: float
-    logit: float
-    bias: float
-    map: Floats
-    lead: Floats
-    """The map and bias, less the average of the other labels' ones: what the picture shows."""
+router = APIRouter(tags=["look inside"])
 
 
-class ExplainAnswer(BaseModel):
+class ExplainAnswer(ModelAnswer):
     """The class activation map of a label: mean(``map``) + ``bias`` = ``logit``."""
 
-    model_config = ConfigDict(use_attribute_docstrings=True)
-
-    model: str
-    version: str
-    variant: str
     label: str
     probability: float
     logit: float
@@ -62,10 +52,6 @@ class ExplainAnswer(BaseModel):
     shape: list[int]
     """[rows, columns]; the map covers the whole image."""
     map: list[list[float]]
-    request_id: str
-
-
-router = APIRouter(tags=["look inside"])
 
 
 @router.post(
@@ -81,26 +67,52 @@ router = APIRouter(tags=["look inside"])
 )
 async def post_explain(
     request: Request,
-    chosen: Annotated[ModelQuery, Query()],
+    served: ChosenModel,
     label: Annotated[str | None, Query(description="Default: the label with the highest probability.")] = None,
     format: Annotated[Literal["png", "json"], Query()] = "png",
 ) -> Response:
     """Class activation: warm places speak for the label, cold ones against it."""
-    gateway = gateway_of(request)
-    gateway.begin()
-    data = one_image(await gateway.images(request))
-    served = find_model(request, chosen)
-    index = check(served.card, label)
-    wanted = ["logits", *(f"tap_{pool.tap}" for pool in served.card.head.pools)]
-    answer = await gateway.answer(served, data, wanted)
-    explanation = explain(served.card, served.head(), answer.outputs, index)
-    if format == "json":
-        return Response(_json(request_id_of(request), served, explanation), media_type="application/json")
-    picture = await anyio.to_thread.run_sync(_png, data, explanation, limits_of(request))
-    return Response(picture, media_type="image/png")
+    chosen = label_index(served.card, label)
+    pipeline, limits, deadline = pipeline_of(request), limits_of(request), deadline_of(request)
+    image = await read_image(request)
+    taps = [pool.tap for pool in served.card.head.pools]
+    answer = await pipeline.answer(served, image, ("logits", *(f"tap_{tap}" for tap in taps)), deadline=deadline)
+    maps = {tap: answer.outputs[f"tap_{tap}"] for tap in taps}
+    index = int(answer.outputs["logits"].argmax()) if chosen is None else chosen
+
+    def write() -> bytes:
+        described = {
+            "label": served.card.labels[index],
+            "probability": float(answer.probabilities[index]),
+            "logit": float(answer.outputs["logits"][index]),
+        }
+        if format == "json":
+            found = (
+                answer_head(served, request_id_of(request))
+                | described
+                | activation(served.card, served.head(), maps, index)
+            )
+            return orjson.dumps(found, option=orjson.OPT_SERIALIZE_NUMPY)
+        over_others = lead(served.card, served.head(), maps, index)
+        mean = float(over_others.mean(dtype=np.float64))
+        return activation_overlay(
+            thumbnail(image, PICTURE_SIDE, limits),
+            over_others,
+            title=f"{described['label']}   {described['probability']:.1%}",
+            subtitle=f"logit {described['logit']:.3g}, {abs(mean):.3g} {'over' if mean >= 0 else 'under'} "
+            "the other labels",
+        )
+
+    body = await pipeline.render(
+        write,
+        deadline=deadline,
+        pixels=pixels_of(image, limits) if format == "png" else 0,
+        held=sum(values.nbytes for values in maps.values()),
+    )
+    return Response(body, media_type="application/json" if format == "json" else "image/png")
 
 
-def check(card: Card, label: str | None) -> int | None:
+def label_index(card: Card, label: str | None) -> int | None:
     """Index of the label; ``BadParameter`` where it is unknown, or the model's head is no average of maps."""
     if not card.head.pools:
         raise BadParameter(
@@ -115,58 +127,30 @@ def check(card: Card, label: str | None) -> int | None:
     return card.labels.index(label)
 
 
-def explain(
-    card: Card, head: tuple[Floats, Floats], outputs: dict[str, NDArray[np.float32]], index: int | None
-) -> Explanation:
-    """The map of label ``index`` (None: the top one) from one image's ``logits`` and ``tap_<n>`` outputs."""
-    logits = outputs["logits"]
-    index = int(logits.argmax()) if index is None else index
+def activation(card: Card, head: tuple[Floats, Floats], maps: Mapping[int, Floats], index: int) -> dict[str, Any]:
+    """The map of a label, with the bias that its mean lacks to the logit; ``maps`` are the head's by tap."""
     kernel, bias = head
-    maps = {pool.tap: outputs[f"tap_{pool.tap}"] for pool in card.head.pools}
-    return Explanation(
-        label=card.labels[index],
-        index=index,
-        probability=float(softmax(logits, card.temperature)[index]),
-        logit=float(logits[index]),
-        bias=float(bias[index]),
-        map=class_activation(maps, kernel, bias, card.head, index),
-        lead=_lead(maps, kernel, bias, card, index),
-    )
-
-
-def _lead(maps: dict[int, NDArray[np.float32]], kernel: Floats, bias: Floats, card: Card, index: int) -> Floats:
-    """The map of logit(label) minus the mean of the other logits; maps are linear, so one is enough."""
-    others = np.arange(len(card.labels)) != index
-    kernel, bias = kernel.astype(np.float64), bias.astype(np.float64)
-    weights = kernel[:, index] - kernel[:, others].mean(axis=1)
-    shared = bias[index] - bias[others].mean()
-    column, offset = weights[:, None].astype(np.float32), np.array([shared], np.float32)
-    lead: Floats = class_activation(maps, column, offset, card.head, 0) + offset[0]
-    return lead
-
-
-def _json(request_id: str, served: Served, found: Explanation) -> bytes:
-    answer: dict[str, Any] = {
-        "model": served.name,
-        "version": served.version,
-        "variant": served.variant,
-        "label": found.label,
-        "probability": found.probability,
-        "logit": found.logit,
-        "bias": found.bias,
-        "mean": float(found.map.mean(dtype=np.float64)),
-        "shape": found.map.shape,
-        "map": np.ascontiguousarray(found.map),
-        "request_id": request_id,
+    values = class_activation(maps, kernel, bias, card.head, index)
+    return {
+        "bias": float(bias[index]),
+        "mean": float(values.mean(dtype=np.float64)),
+        "shape": values.shape,
+        "map": np.ascontiguousarray(values),
     }
-    return orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
-def _png(data: bytes, found: Explanation, limits: images.Limits = images.DEFAULT_LIMITS) -> bytes:
-    lead = float(found.lead.mean(dtype=np.float64))
-    return activation_overlay(
-        images.thumbnail(data, PICTURE_SIDE, limits),
-        found.lead,
-        title=f"{found.label}   {found.probability:.1%}",
-        subtitle=f"logit {found.logit:.3g}, {abs(lead):.3g} {'over' if lead >= 0 else 'under'} the other labels",
-    )
+def lead(card: Card, head: tuple[Floats, Floats], maps: Mapping[int, Floats], index: int) -> Floats:
+    """The map of the label's logit less the mean of the other logits, biases included."""
+    kernel, bias = head
+    weights, shared = _over_others(kernel, index), _over_others(bias[None], index)
+    # Maps are linear in the weights, so those of all the other labels need not be computed.
+    column, offset = weights[:, None].astype(np.float32), shared.astype(np.float32)
+    found: Floats = class_activation(maps, column, offset, card.head, 0) + offset[0]
+    return found
+
+
+def _over_others(values: Floats, index: int) -> NDArray[np.float64]:
+    """Column ``index`` of (n, labels) values less the mean of the other columns."""
+    column: NDArray[np.float64] = values[:, index].astype(np.float64)
+    others: NDArray[np.float64] = (values.sum(axis=1, dtype=np.float64) - column) / (values.shape[1] - 1)
+    return column - others

@@ -1,4 +1,4 @@
-"""What the routes answer, for the OpenAPI document; the hot routes build the same by hand."""
+"""What the routes answer, for the OpenAPI document; the routes build the same as plain dictionaries."""
 
 from typing import Any
 
@@ -23,18 +23,23 @@ class Prediction(BaseModel):
     probability: float
 
 
-class ClassifyAnswer(BaseModel):
-    """One image's labels, the most probable first."""
+class ModelAnswer(BaseModel):
+    """What every answer of a model has."""
 
     model_config = ConfigDict(use_attribute_docstrings=True)
 
     model: str
     version: str
     variant: str
+    request_id: str
+
+
+class ClassifyAnswer(ModelAnswer):
+    """One image's labels, the most probable first."""
+
     predictions: list[Prediction]
     timing_ms: dict[str, float]
     """Milliseconds by stage: receive, decode, queue, inference, total."""
-    request_id: str
     variant_reason: str | None = None
     """Why the service chose the variant, where it did."""
 
@@ -69,6 +74,7 @@ PROBLEMS: dict[int | str, dict[str, Any]] = {
         400: "Not a readable image",
         401: "API key required",
         404: "Unknown model, layer or page",
+        408: "Body too slow",
         413: "Body or image too large",
         415: "Unsupported media type",
         422: "Bad parameter",

@@ -1,5 +1,3 @@
-from dataclasses import replace
-
 import numpy as np
 import pytest
 
@@ -11,7 +9,7 @@ from tests.support.cards import small_card
 def test_unsure_cells_in_three_scorings():
     margin, probability = np.array([1.0, -1.0, -1.0, 1.0]), np.array([1.0, 0.33, 0.0, 0.67])
     found = {scoring: elpv.figures(margin, probability, scoring)["accuracy"] for scoring in elpv.SCORINGS}
-    assert found["alike"] == 0.75
+    assert found["unweighted"] == 0.75
     assert found["weighted"] == pytest.approx(2.67 / 3, abs=1e-5)
     assert found["majority"] == 1.0
 
@@ -23,10 +21,10 @@ def row(way, seed, accuracy, scoring="weighted"):
 
 def test_gains_are_paired_by_seed_and_carry_an_interval():
     rows = [row("probe", seed, value, s) for s in elpv.SCORINGS for seed, value in ((11, 0.80), (23, 0.84))]
-    rows += [row("mirrors", seed, value, s) for s in elpv.SCORINGS for seed, value in ((11, 0.82), (23, 0.86))]
+    rows += [row("flips", seed, value, s) for s in elpv.SCORINGS for seed, value in ((11, 0.82), (23, 0.86))]
     lines = list(elpv.report(rows))
     assert "| weighted | all | probe | 2 | 82.0 ±25.4 | 82.0 ±25.4 | 82.0 ±25.4 | 82.0 ±25.4 |" in lines
-    assert "| mirrors after probe | +2.0 ±0.0 | +2.0 ±0.0 | +2.0 ±0.0 |" in lines
+    assert "| flips after probe | +2.0 ±0.0 | +2.0 ±0.0 | +2.0 ±0.0 |" in lines
     assert "probe: 9 s a seed by the clock, 8 s of processor time." in lines
 
 
@@ -48,8 +46,8 @@ def test_a_teacher_is_the_tuned_network_of_the_seed_with_the_same_settings(monke
     def keep(settings):
         return store.save(small_card("elpv-tuned-11", settings=settings.as_dict()), lambda folder: None)
 
-    as_now = replace(elpv.TUNED, name="elpv-tuned-11", seed=11)
+    as_now = elpv.TUNED.with_changes(name="elpv-tuned-11", seed=11)
     kept = keep(as_now)
-    keep(replace(as_now, epochs=3))
+    keep(as_now.with_changes(epochs=3))
     assert elpv.taught_by(11) == kept.tag
     assert elpv.taught_by(23) is None

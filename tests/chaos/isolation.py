@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import orjson
 
+from models.arrays import Pixels
 from models.errors import BadParameter
-from models.runtime.base import Kind, open_runtime
+from models.runtime.base import Kind
+from models.runtime.open import open_runtime
 from models.store.store import StoredModel
 from service.inference.batcher import Batcher, Outputs
-from service.ports import Pixels
 from tests.chaos.processes import whole
 from tests.chaos.row import Row
 from tests.chaos.traffic import read_reply, request
@@ -31,7 +32,7 @@ def sums(images: Pixels, outputs: Sequence[str]) -> Outputs:
 
 def in_process(items: int, threads: int = 16) -> Row:
     """Numbers go through the batcher from many threads, and each must come back to who brought it."""
-    batcher = Batcher(sums, most=8, wait=0.0005, runs=2)
+    batcher = Batcher(sums, max_batch=8, wait=0.0005, runs=2)
     wrong, done = [0] * threads, [0] * threads
 
     def bring(thread: int) -> None:
@@ -95,7 +96,7 @@ def _one_version(live: Live) -> None:
 def poison(model: StoredModel, kind: Kind, items: int) -> Row:
     """Of many images in batches, every tenth cannot be run: it fails, and no other."""
     runtime = open_runtime(model, kind)
-    batcher = Batcher(runtime.run, most=8, wait=0.005)
+    batcher = Batcher(runtime.run, max_batch=8, wait=0.005)
     height, width = model.card.input_size
     random = np.random.default_rng(0)
     whole = [random.integers(0, 256, (height, width, 3), np.uint8) for _ in range(16)]

@@ -139,8 +139,8 @@ def test_a_second_up_trains_nothing(stack: Stack) -> None:
 
 
 def page(heading: str) -> list[str]:
-    """The commands in a section of docs/operations.md, in order."""
-    text = (ROOT / "docs" / "operations.md").read_text()
+    """The commands in a section of docs/how-to/operate.md, in order."""
+    text = (ROOT / "docs" / "how-to" / "operate.md").read_text()
     section = text.split(f"\n## {heading}\n")[1].split("\n## ")[0]
     return re.findall(r"^    (.*docker .*)$", section, re.MULTILINE)
 

@@ -127,12 +127,12 @@ def test_every_alert_fires_and_clears() -> None:
 
 
 def test_every_alert_has_a_page_of_what_to_do() -> None:
-    text = (ROOT / "docs" / "operations.md").read_text()
+    text = (ROOT / "docs" / "how-to" / "alerts.md").read_text()
     missing = [name for name in alerts() if f"### {name}\n" not in text]
     assert missing == []
     for rule in rules():
         if "alert" in rule:
-            assert rule["annotations"]["runbook"] == f"docs/operations.md#{rule['alert'].lower()}"
+            assert rule["annotations"]["runbook"] == f"docs/how-to/alerts.md#{rule['alert'].lower()}"
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)

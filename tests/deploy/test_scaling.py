@@ -1,11 +1,11 @@
-"""The table of docs/scaling.md is what its own rates give."""
+"""The table of docs/how-to/capacity.md is what its own rates give."""
 
 import re
 from math import ceil
 
 from tests.support import ROOT
 
-TEXT = (ROOT / "docs" / "scaling.md").read_text()
+TEXT = (ROOT / "docs" / "how-to" / "capacity.md").read_text()
 RATES = (1, 100, 10_000)
 SHARE = 0.6
 """How much of a core is planned for."""

@@ -5,9 +5,10 @@ import json
 import schemathesis
 from hypothesis import strategies
 
-from service.routes.openapi import INFERENCE
+from service.routes.openapi import EXAMPLES
 from tests.support.images import every_format
 
+INFERENCE = EXAMPLES["requests"]["post /v2/models/{model}/infer"]
 PICTURES = strategies.sampled_from(list(every_format(24, 32).values()))
 
 schemathesis.openapi.format("binary", PICTURES)

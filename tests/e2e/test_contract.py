@@ -14,7 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from service.routes.openapi import ANSWERS, INFERENCE
+from service.routes.openapi import EXAMPLES
 from tests.support import servers as server
 from tests.support.images import jpeg, png
 
@@ -62,15 +62,16 @@ def test_every_unknown_path_is_a_problem_of_ours(live, path):
 
 
 # Networks with random weights have no history of training to show.
-@pytest.mark.parametrize(("method", "path"), [route for route in ANSWERS if not route[1].endswith("history")])
-def test_the_document_s_examples_have_the_form_of_real_answers(live, method, path):
+@pytest.mark.parametrize("route", [route for route in EXAMPLES["answers"] if not route.endswith("history")])
+def test_the_document_s_examples_have_the_form_of_real_answers(live, route):
+    method, path = route.split()
     sent = {"files": {"image": png(40, 40)}} if method == "post" else {}
     if path.endswith("/infer"):
-        sent = {"json": INFERENCE}
+        sent = {"json": EXAMPLES["requests"][route]}
     address = f"http://{live.address}{path.format(model=live.model, name=live.model)}"
     reply = httpx.request(method, address, params={"layer": "6", "format": "json"} if "v1" in path else {}, **sent)
     assert reply.status_code == 200, reply.text
-    assert names(ANSWERS[method, path]) <= names(reply.json())
+    assert names(EXAMPLES["answers"][route]) <= names(reply.json())
 
 
 def names(value, inside=""):

@@ -15,7 +15,7 @@ from tests.support.waiting import wait_for
 KEY = "open sesame"
 PHOTOGRAPH = jpeg(60, 80, seed=1)
 ADVICE = (
-    *("Send ", "Give ", "Choose ", "Check that ", "Correct it", "Mend it", "Try again", "Ask for "),
+    *("Send ", "Give ", "Choose ", "Check that ", "Correct it", "Try again", "Ask for "),
     *("Served are: ", "Loaded are: ", "It has ", "Its labels are: "),
 )
 """How the sentence after what was wrong begins: with what to do, or with what there is to choose from."""

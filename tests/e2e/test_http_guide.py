@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.images import png
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "http.md").read_text()
+GUIDE = (Path(__file__).parents[2] / "docs" / "reference" / "http.md").read_text()
 BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", GUIDE, re.S | re.M)
 COMMANDS = [text for kind, text in BLOCKS if kind == "sh"]
 
@@ -54,4 +54,4 @@ def test_answers_in_the_guide_are_json():
 
 def test_pictures_in_the_guide_exist():
     for path in re.findall(r"!\[[^\]]*\]\(([^)]+)\)", GUIDE):
-        assert (Path(__file__).parents[2] / "docs" / path).is_file()
+        assert (Path(__file__).parents[2] / "docs" / "reference" / path).is_file()

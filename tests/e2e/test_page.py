@@ -121,7 +121,7 @@ def test_a_channel_is_shown_large_beside_the_photograph_with_what_it_answers_to(
     answers = [float(item.inner_text()) for item in channel.locator(".places b").all()]
     assert answers == sorted(answers, reverse=True)
     assert answers[0] > answers[-1]
-    expect(channel.get_by_label("The place of photograph.jpg")).to_be_visible()
+    expect(channel.get_by_label("The position in photograph.jpg")).to_be_visible()
 
 
 def test_the_overlay_fades_and_follows_the_label(page: Page, live: Live) -> None:
@@ -165,7 +165,7 @@ def test_the_lab_pads_to_114_and_computes_edited_cells(page: Page) -> None:
     page.get_by_label("Image, row 1, column 1", exact=True).fill("61")
     page.keyboard.press("Tab")
     expect(total).to_have_text("119")
-    page.get_by_role("button", name="Run the kernel").click()
+    page.get_by_role("button", name="Apply the kernel").click()
     expect(page.get_by_role("img", name="Feature map of cat.png")).to_be_visible()
 
 
@@ -218,10 +218,10 @@ def test_the_kernel_runs_over_the_visitors_photograph(page: Page) -> None:
     expect(drawing).to_be_visible()
     page.get_by_role("button", name="Vertical edges").click()
     expect(page.get_by_label("Kernel, row 2, column 1", exact=True)).to_have_value("-2")
-    expect(page.get_by_text("The feature map, 18 × 28: bright where the kernel answers")).to_be_visible()
+    expect(page.get_by_text("The feature map, 18 × 28: bright where the response is strong")).to_be_visible()
     assert greys(drawing) == [[0] * 13 + [255, 255] + [0] * 13] * 18
     page.get_by_role("button", name="Sharpen").click()
-    expect(page.get_by_text("in the photograph's own greys")).to_be_visible()
+    expect(page.get_by_text("in the grey levels of the photograph")).to_be_visible()
     assert greys(drawing) == [[40] * 13 + [0, 255] + [200] * 13] * 18
 
 
@@ -240,10 +240,11 @@ def test_the_cards_show_the_interval_the_confusion_and_where_all_came_from(page:
 def test_the_cards_draw_the_learning_curves_that_were_kept(page: Page) -> None:
     page.goto("/#models")
     card = page.locator("article").filter(has_text="pets · accurate")
-    expect(card).to_contain_text("New head: 2 epochs, number 2 was kept. Fine-tuning: 1 epochs, number 1 was kept.")
+    for phase in ("New head: 2 epochs, epoch 2 was selected.", "Fine-tuning: 1 epochs, epoch 1 was selected."):
+        expect(card).to_contain_text(phase)
     for name in ("Loss", "Accuracy"):
         assert drawn(card.get_by_role("img", name=name, exact=True)) > 200
-    card.get_by_text("The figures of every epoch").click()
+    card.get_by_text("Figures of every epoch").click()
     rows = [row.inner_text().split() for row in card.locator(".figures tbody tr").all()]
     assert rows == [
         ["1", "1", "1.1", "50.0%", "50.0%"],
@@ -251,7 +252,7 @@ def test_the_cards_draw_the_learning_curves_that_were_kept(page: Page) -> None:
         ["3", "●", "0.4", "–", "80.0%", "–"],
     ]
     fast = page.locator("article").filter(has_text="pets · fast")
-    expect(fast).to_contain_text("No learning curves were kept")
+    expect(fast).to_contain_text("No learning curves are stored")
 
 
 def drawn(chart: Locator) -> int:
@@ -272,11 +273,11 @@ def drawn(chart: Locator) -> int:
 
 def test_live_counts_requests_and_draws_them(page: Page, live: Live) -> None:
     page.goto("/#live")
-    expect(page.get_by_role("img", name="requests a second")).to_be_visible()
+    expect(page.get_by_role("img", name="requests per second")).to_be_visible()
     live.client.post("/v1/classify", content=PHOTOGRAPH["buffer"]).raise_for_status()
     expect(page.get_by_role("row", name="inference")).to_contain_text("ms")
     expect(page.locator(".tiles .figure").first).not_to_have_text("0")
-    assert drawn(page.get_by_role("img", name="requests a second")) > 5
+    assert drawn(page.get_by_role("img", name="requests per second")) > 5
     expect(page.get_by_role("heading", name="Batch sizes")).to_be_visible()
     expect(page.get_by_role("link", name="Grafana")).to_have_attribute("href", "http://127.0.0.1:3001/")
 

@@ -3,8 +3,8 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import StoreError
-from models.files import cannot_write, disk_errors, files_below, replace_whole, sha256_of, sync_tree, write_whole
+from models.errors import BadParameter, StoreError
+from models.files import disk_errors, files_below, output_errors, replace_whole, sha256_of, sync_tree, write_whole
 
 
 def test_write_whole(tmp_path: Path) -> None:
@@ -47,5 +47,6 @@ def test_disk_errors_say_what_failed_and_where(tmp_path: Path) -> None:
 
 
 def test_an_output_that_cannot_be_written_is_said_with_what_to_do() -> None:
-    error = cannot_write(Path("maps.png"), PermissionError(13, "Permission denied"))
-    assert error.detail == "maps.png cannot be written (Permission denied). Choose another place with --output."
+    with pytest.raises(BadParameter) as caught, output_errors(Path("maps.png")):
+        raise PermissionError(13, "Permission denied", "maps.png")
+    assert caught.value.detail == "maps.png cannot be written: Permission denied. Choose another place with --output."

@@ -25,8 +25,8 @@ def test_threads_saving_at_once(home: Path) -> None:
 def test_processes_saving_at_once(home: Path) -> None:
     code = """
 import os
-from models import bentoml_yaml, store
-from tests.models.cards import small_card, writer
+from models.store import store
+from tests.support.cards import small_card, writer
 children = []
 for _ in range(2):
     child = os.fork()
@@ -48,8 +48,8 @@ CHECK = """
 import os, sys
 from pathlib import Path
 from bentoml._internal.models.model import ModelStore
-from models import bentoml_yaml, store
-from tests.models.cards import small_card, writer
+from models.store import store
+from tests.support.cards import small_card, writer
 
 home = Path(os.environ["BENTOML_HOME"])
 first = store.save(small_card(), writer())

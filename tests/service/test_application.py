@@ -3,12 +3,16 @@ import sys
 
 from starlette.testclient import TestClient
 
-from service.application import CONTENT_SECURITY_POLICY, create_web
+from service.application import create_web
+from service.asgi.drain import Drain
+from service.asgi.exchange import CONTENT_SECURITY_POLICY
+from service.asgi.middleware import ServiceMiddleware
 from service.settings import Settings
 
 
 def test_the_page_has_a_strict_policy_and_no_inline_script():
-    reply = TestClient(create_web(Settings())).get("/")
+    settings = Settings(access_log=False)
+    reply = TestClient(ServiceMiddleware(create_web(settings), settings=settings, drain=Drain())).get("/")
     assert reply.status_code == 200
     assert reply.headers["content-security-policy"] == CONTENT_SECURITY_POLICY
     assert "unsafe-inline" not in CONTENT_SECURITY_POLICY
@@ -22,7 +26,7 @@ def test_the_document_is_openapi_3_1_and_knows_the_contract():
         assert path in document["paths"]
     assert "HTTPValidationError" not in document["components"]["schemas"]
     answers = document["paths"]["/v1/classify"]["post"]["responses"]
-    assert {"400", "404", "413", "415", "422", "503", "504"} <= set(answers)
+    assert {"400", "404", "408", "413", "415", "422", "503", "504"} <= set(answers)
 
 
 def test_other_pages_are_let_in_only_where_they_are_named():

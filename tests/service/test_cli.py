@@ -53,10 +53,9 @@ def test_classify_to_a_csv_file(photographs):
     ("arguments", "words"),
     [
         (("classify", ".", "--model", "nobody"), "nobody"),
-        (("classify", ".", "--format", "xml"), "jsonl or csv"),
         (("classify", ".", "-o", "no/such/folder"), "no/such/folder cannot be written"),
         (("features", "사진 folder/a.jpg", "--layer", "nowhere"), "nowhere"),
-        (("features", "사진 folder/a.jpg", "--format", "gif"), "png, npz or json"),
+        (("features", "사진 folder/a.jpg", "-o", "maps.gif"), "png, npz or json"),
         (("features", "missing.jpg"), "No such file"),
         (("features", ".", "-o", "maps.npz"), "Name a folder"),
     ],
@@ -67,6 +66,13 @@ def test_mistakes_end_in_one_sentence(photographs, capsys, arguments, words):
     assert err.startswith("catseye: ")
     assert words in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("command", ["classify", "features"])
+def test_an_unknown_format_names_the_known_ones(photographs, capsys, command):
+    assert run(command, ".", "--format", "xml") == 2
+    err = capsys.readouterr().err
+    assert all(word in err for word in ("--format", "xml", "csv" if command == "classify" else "npz"))
 
 
 def test_features_by_the_name_of_the_output(photographs):
@@ -100,7 +106,7 @@ def test_a_bad_setting_stops_the_command_and_is_named(photographs, capsys, monke
 
 
 def test_the_commands_need_no_tensorflow():
-    code = "import service.cli, service.offline.classify, service.process.launcher, sys; "
+    code = "import service.cli, service.offline.classify, service.process.supervisor, sys; "
     code += "print(*{'tensorflow', 'keras'} & {*sys.modules})"
     ended = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert (ended.returncode, ended.stdout) == (0, "\n"), ended.stderr

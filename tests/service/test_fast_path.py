@@ -1,4 +1,4 @@
-"""The hot route by the shortcut and by way of FastAPI: the same to whoever asks, whatever is asked."""
+"""``/v1/classify`` by the fast path and through FastAPI: the same answer, whatever is asked."""
 
 import asyncio
 from types import SimpleNamespace
@@ -8,11 +8,11 @@ import pytest
 
 import service.inference.registry as registry
 from service.application import create_web
-from service.asgi.middleware import Edge
-from service.fast_path import Shortcut
+from service.asgi.drain import Drain
+from service.asgi.middleware import ServiceMiddleware
+from service.fast_path import FastPath
 from service.inference.pipeline import Pipeline
 from service.metrics import REFUSED
-from service.process.drain import Drain
 from service.settings import Settings
 from tests.support.images import jpeg
 from tests.support.networks import stored
@@ -22,10 +22,10 @@ SETTINGS = Settings(access_log=False, tune_seconds=0, max_body_mb=0.1)
 
 
 def post(path, *, web, way, **more):
-    edge = Edge(web, settings=SETTINGS, drain=Drain(), web=way)
+    middleware = ServiceMiddleware(web, settings=SETTINGS, drain=Drain(), routes=way)
 
     async def asked():
-        transport = httpx.ASGITransport(edge, raise_app_exceptions=False)
+        transport = httpx.ASGITransport(middleware, raise_app_exceptions=False)
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
             return await client.post(path, headers={"x-request-id": "me", **more.pop("headers", {})}, **more)
 
@@ -37,10 +37,10 @@ def web():
     made = create_web(SETTINGS)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(registry, "list_models", lambda name=None: [stored("cnn")])
-        made.state.gateway = Pipeline(SETTINGS)
-        made.state.gateway.start()
+        made.state.pipeline = Pipeline(SETTINGS)
+        made.state.pipeline.start()
     yield made
-    made.state.gateway.close()
+    made.state.pipeline.close()
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def web():
     ],
 )
 def test_both_ways_answer_alike(web, query, more, status):
-    found = [post(f"/v1/classify{query}", web=web, way=way, **more) for way in (Shortcut(lambda: web), web)]
+    found = [post(f"/v1/classify{query}", web=web, way=way, **more) for way in (FastPath(lambda: web), web)]
     assert [reply.status_code for reply in found] == [status, status], found[0].text
     first, second = ({**reply.json(), "timing_ms": None} for reply in found)
     if "results" in first:
@@ -76,25 +76,27 @@ def test_both_ways_answer_alike(web, query, more, status):
 
 
 def test_a_bug_is_answered_and_counted_and_says_nothing(web, caplog):
-    broken = SimpleNamespace(state=SimpleNamespace())  # no gateway
+    broken = SimpleNamespace(state=SimpleNamespace())  # no pipeline
     before = REFUSED.labels("internal")._value.get()
-    reply = post("/v1/classify", web=web, way=Shortcut(lambda: broken), content=PHOTOGRAPH)
+    reply = post("/v1/classify", web=web, way=FastPath(lambda: broken), content=PHOTOGRAPH)
     assert (reply.status_code, reply.json()["code"], reply.json()["request_id"]) == (500, "internal", "me")
-    assert "gateway" not in reply.text
+    assert "pipeline" not in reply.text
     assert REFUSED.labels("internal")._value.get() == before + 1
     assert "unexpected error" in caplog.text
 
 
 @pytest.mark.parametrize("path", ["/v1/explain", "/v1/classify/", "/nowhere"])
 def test_everything_else_is_the_applications(web, path):
-    found = [post(path, web=web, way=way, content=PHOTOGRAPH) for way in (Shortcut(lambda: web), web)]
+    found = [post(path, web=web, way=way, content=PHOTOGRAPH) for way in (FastPath(lambda: web), web)]
     assert found[0].status_code == found[1].status_code
     assert found[0].headers.get("allow") == found[1].headers.get("allow")
 
 
 def test_another_method_is_the_applications(web):
     async def asked():
-        transport = httpx.ASGITransport(Edge(web, settings=SETTINGS, drain=Drain(), web=Shortcut(lambda: web)))
+        transport = httpx.ASGITransport(
+            ServiceMiddleware(web, settings=SETTINGS, drain=Drain(), routes=FastPath(lambda: web))
+        )
         async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
             return await client.get("/v1/classify")
 

@@ -9,23 +9,20 @@ from collections import Counter
 
 import pytest
 
-from service.logs import Gathered
+from service.logs import BufferedHandler
 
 
-def test_our_lines_are_written_whatever_was_set_up_before_and_after():
+def test_our_lines_are_written_whatever_bentoml_has_set_up():
     code = """
 import logging
-from bentoml._internal.log import SERVER_LOGGING_CONFIG, configure_server_logging
-from service.log_lines import write_log_lines
-from service.worker import begin
+from bentoml._internal.log import configure_server_logging
+from service.logs import write_log_lines
 logging.getLogger("catseye").info("too early")
 configure_server_logging()
 logging.getLogger("catseye").info("turned off")
 write_log_lines()
 write_log_lines()
 logging.getLogger("catseye").info("once")
-SERVER_LOGGING_CONFIG["disable_existing_loggers"] = False
-configure_server_logging()
 logging.getLogger("catseye.access").info("again")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
@@ -33,7 +30,7 @@ logging.getLogger("catseye.access").info("again")
     assert done.stdout.split() == ["once", "again"]
 
 
-def test_odd_bytes_of_a_form_are_no_news():
+def test_odd_bytes_of_a_form_are_not_logged():
     from service.logs import write_log_lines
 
     before = logging.getLogger("catseye").propagate
@@ -66,7 +63,7 @@ class Slow(io.StringIO):
 def lines():
     stream = Slow()
     logger = logging.Logger("lines", logging.INFO)
-    logger.addHandler(Gathered(stream))
+    logger.addHandler(BufferedHandler(stream))
     yield logger, stream
     stream.free.set()
 
@@ -84,16 +81,16 @@ def test_lines_are_written_together_and_in_order(lines):
     assert stream.writes <= 3
 
 
-def test_a_warning_takes_along_what_waits_and_is_there_at_once(lines):
+def test_a_warning_is_written_at_once_with_the_lines_before_it(lines):
     logger, stream = lines
     logger.info("before")
     logger.warning("now")
     assert stream.getvalue().split() == ["before", "now"]
 
 
-def test_who_logs_waits_where_nobody_reads_and_loses_nothing(lines, monkeypatch):
+def test_logging_blocks_and_loses_nothing_where_the_stream_is_not_read(lines, monkeypatch):
     logger, stream = lines
-    monkeypatch.setattr("service.logs._MOST", 10)
+    monkeypatch.setattr("service.logs._MAX_LINES", 10)
     stream.free.clear()
     writer = threading.Thread(target=lambda: [logger.info("%d", number) for number in range(100)])
     writer.start()
@@ -105,10 +102,10 @@ def test_who_logs_waits_where_nobody_reads_and_loses_nothing(lines, monkeypatch)
     assert stream.getvalue().split() == [str(number) for number in range(100)]
 
 
-def test_a_stream_that_is_gone_ends_nothing():
+def test_a_closed_stream_raises_nothing():
     stream = Slow()
     logger = logging.Logger("gone", logging.INFO)
-    logger.addHandler(Gathered(stream))
+    logger.addHandler(BufferedHandler(stream))
     stream.close()
     logger.info("lost")
     logger.warning("lost too, and no error of whoever warns")
@@ -118,7 +115,7 @@ def test_a_stream_that_is_gone_ends_nothing():
 def test_lines_are_written_where_sleep_raises_as_under_libfaketime():
     code = """
 import logging, sys, threading, time
-from service.log_lines import write_log_lines
+from service.logs import write_log_lines
 def sleep(seconds):
     raise OSError(22, "Invalid argument")
 time.sleep = sleep
@@ -136,10 +133,10 @@ def test_lines_of_several_workers_stay_whole_in_one_pipe():
     """Longer writes than a pipe takes at once would be cut, and another worker's lines put between."""
     code = """
 import logging, sys
-from service.log_lines import Gathered
-logger = logging.getLogger("crowd")
+from service.logs import BufferedHandler
+logger = logging.getLogger("workers")
 logger.setLevel(logging.INFO)
-logger.addHandler(Gathered(sys.stdout))
+logger.addHandler(BufferedHandler(sys.stdout))
 for number in range(20_000):
     logger.info("%s", sys.argv[1] * 300)
 """

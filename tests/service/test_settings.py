@@ -38,3 +38,23 @@ def test_a_bad_value_names_its_key(monkeypatch, key, value):
     monkeypatch.setenv(key, value)
     with pytest.raises(BadParameter, match=key):
         read_settings()
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({}, []),
+        ({"runtime": "tensorflow", "precision": "int8"}, ["CATSEYE_PRECISION"]),
+        ({"runtime": "tensorflow", "precision": "float32"}, []),
+        ({"default_model": "cells:v1"}, ["CATSEYE_DEFAULT_MODEL"]),
+        (
+            {"models": ("cells:v1", "pets"), "canary": {"cells": 10, "pets": 10}},
+            ["CATSEYE_CANARY has no effect on cells:"],
+        ),
+        ({"max_body_mb": 300}, ["CATSEYE_MAX_BODIES_MB"]),
+    ],
+)
+def test_a_setting_that_others_override_is_said(changes, said):
+    sentences = Settings(**changes).ineffective()
+    assert len(sentences) == len(said)
+    assert all(word in sentence for word, sentence in zip(said, sentences, strict=True))

@@ -13,11 +13,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from models.arrays import softmax
 from models.card import Card, DataFingerprint, Metrics, Reference, Split, WeightsProvenance
 from models.export.head import write_head
-from models.export.openvino import export_openvino, preset_for, quantize
+from models.export.int8 import preset_for, quantize
+from models.export.openvino import export_openvino
 from models.network.classifier import Classifier, HeadSpec, build_classifier, head_arrays
-from models.runtime.cam import softmax
 from models.store import store
 from models.store.history import HISTORY_FILE, History, Phase
 from models.store.store import StoredModel

@@ -1,20 +1,28 @@
 """Files of weights as Keras has written them through the years, and a web server that hands them out."""
 
+import importlib
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from types import ModuleType
 from typing import Literal
 
 import h5py
 import keras
 import numpy as np
 
+from models.network.backbones import Backbone
 from models.network.classifier import Classifier
 
 Manner = Literal["whole", "truncated", "silently truncated", "missing"]
+
+
+def keras_module(row: Backbone) -> ModuleType:
+    """The module of ``keras.applications`` that a network comes from, with its ``preprocess_input``."""
+    return importlib.import_module(getattr(keras.applications, row.title).__module__)
 
 
 def randomise(model: keras.Model, seed: int = 0) -> keras.Model:

@@ -4,9 +4,11 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 
 import pytest
+from typer.main import get_command
 from typer.testing import CliRunner
 
 from training.cli import app
+from training.config import TrainSettings
 
 
 def run(*words):
@@ -44,6 +46,24 @@ def test_each_model_is_a_whole_line_however_narrow_the_screen(monkeypatch, colum
     lines = [line.split() for line in result.output.splitlines() if "2026" in line]
     rest = ["mobilenet_v2", "2", "50.0%", "25.0%", "to", "75.0%", "2026-11-25", "00:00"]
     assert lines == [[tag, *rest] for tag in tags]
+
+
+@pytest.mark.parametrize("command", ["train", "distill", "compare"])
+def test_options_are_the_settings(command):
+    """Name, default and help of every option that is a setting."""
+    options = {option.name: option for option in get_command(app).commands[command].params}
+    own = {"train": {"resume", "data"}, "distill": {"teacher", "data", "name", "head_epochs", "epochs"}}
+    fields = TrainSettings.model_fields
+    shared = options.keys() - own.get(command, {"data"})
+    assert shared <= fields.keys()
+    for name in shared:
+        option, field = options[name], fields[name]
+        assert option.opts == ["--" + name.replace("_", "-")]
+        assert option.help == field.description
+        assert option.required == field.is_required()
+        assert field.is_required() or option.default == field.default
+    if command == "train":
+        assert shared == fields.keys() - {"teacher", "temperature", "teacher_share"}
 
 
 def test_bad_settings_are_one_sentence(tmp_path):

@@ -1,19 +1,27 @@
+from collections import Counter
+
 import keras
 import numpy as np
 import pytest
 
+from models.arrays import softmax
 from models.errors import BadData, BadParameter
+from models.export.head import read_head
 from models.network.classifier import build_classifier
 from models.network.freezing import apply_freeze
-from models.runtime.base import open_runtime, softmax
+from models.runtime.open import open_runtime
 from models.store import store
 from models.store.history import read_history
+from models.store.store import KERAS_FILE
 from tests.support.shapes import CIRCLE, SQUARE, TRIANGLE, shapes_folder
 from training import pipeline as training
 from training.config import TrainSettings
 from training.data.dataset import load_batch, read_dataset
-from training.fit.layer_rates import even_steps
-from training.pipeline import sample_weights, train
+from training.features.keras_dataset import sample_weights
+from training.fit.optimizer import measure_layer_rates
+from training.pipeline import train
+
+SHORT = {"head_epochs": 1, "epochs": 1}
 
 
 @pytest.fixture
@@ -27,6 +35,13 @@ def homes(monkeypatch, tmp_path):
 def shapes(homes):
     counts = {CIRCLE: 20, SQUARE: 20, TRIANGLE: 2}
     return shapes_folder(homes / "모양", counts, broken=True)
+
+
+def pretrained_here(folder, backbone="cnn", **settings):
+    """Settings of a run that starts from a file of weights, though random ones."""
+    path = folder / "weights.keras"
+    build_classifier(backbone, 3, input_size=32, seed=0).model.save(path)
+    return TrainSettings(backbone=backbone, weights=str(path), size=32, int8="off", **settings)
 
 
 def both_runtimes_agree(stored, samples):
@@ -52,7 +67,7 @@ def test_drawn_shapes_to_a_stored_classifier(homes, shapes, capsys):
     assert served.accuracy == card.metrics.accuracy
     dataset = read_dataset(shapes, seed=0, quiet=True)
     both_runtimes_agree(stored, dataset.test)
-    kernel, bias = stored.head(card.served_precision)
+    kernel, bias = read_head(stored.path, card.served_precision)
     outputs = open_runtime(stored).run(load_batch(dataset.test, (64, 64)), ("logits", "embedding"))
     np.testing.assert_allclose(outputs["embedding"] @ kernel + bias, outputs["logits"], atol=1e-3)
     printed = capsys.readouterr().out
@@ -67,47 +82,21 @@ def test_drawn_shapes_to_a_stored_classifier(homes, shapes, capsys):
 
 
 @pytest.mark.long
-def test_two_phases_leave_the_statistics_of_the_base_alone(homes, shapes, monkeypatch):
-    """The lecture's two phases on a pretrained network; here 'pretrained' by another run."""
-    from models.card import WeightsProvenance
-
-    seen = {}
-
-    def load(classifier, source):
-        seen["model"] = classifier.model
-        seen["before"] = statistics(classifier.model)
-        seen["kernel"] = classifier.model.get_layer("block_16_project").get_weights()[0]
-        return WeightsProvenance(source="file", detail="weights of this test")
-
-    monkeypatch.setattr(training, "load_weights", load)
-    settings = TrainSettings(
-        name="mobile", size=32, freeze="most", head_epochs=1, epochs=1, layer_decay=0.5, int8="off"
-    )
+def test_two_phases_leave_the_statistics_of_the_base_alone(homes, shapes):
+    settings = pretrained_here(homes, "mobilenet_v2", name="mobile", freeze="most", layer_decay=0.5, **SHORT)
+    before = statistics(keras.saving.load_model(settings.weights))
     stored = train(shapes, settings)
-    for one, other in zip(seen["before"], statistics(seen["model"]), strict=True):
+    for one, other in zip(before, statistics(keras.saving.load_model(stored.path / KERAS_FILE)), strict=True):
         np.testing.assert_array_equal(one, other)
     assert stored.card.weights.source == "file"
     both_runtimes_agree(stored, read_dataset(shapes, quiet=True).test)
 
 
 @pytest.mark.parametrize(
-    ("freeze", "how"), [("none", "anew in every epoch"), ("most", "4 varied copies of each image")]
+    ("freeze", "how"), [("none", "new variants in every epoch"), ("most", "4 augmented copies of each image")]
 )
-def test_augmented_images_teach_and_do_not_examine(homes, shapes, monkeypatch, capsys, freeze, how):
-    from models.card import WeightsProvenance
-
-    provenance = WeightsProvenance(source="file", detail="random weights of this test")
-    monkeypatch.setattr(training, "load_weights", lambda classifier, source: provenance)
-    settings = TrainSettings(
-        name="varied",
-        backbone="cnn",
-        size=32,
-        freeze=freeze,
-        augment="rotate, brightness=0.3",
-        head_epochs=1,
-        epochs=1,
-        int8="off",
-    )
+def test_only_training_images_are_augmented(homes, shapes, capsys, freeze, how):
+    settings = pretrained_here(homes, name="varied", freeze=freeze, augment="rotate, brightness=0.3", **SHORT)
     stored = train(shapes, settings)
     printed = " ".join(capsys.readouterr().out.split())
     assert how in printed
@@ -129,7 +118,7 @@ def statistics(model):
     return [values for layer in norms for values in layer.get_weights()]
 
 
-def test_a_killed_run_goes_on_to_the_same_model(homes, shapes, monkeypatch):
+def test_a_killed_run_is_resumed_to_the_same_model(homes, shapes, monkeypatch):
     settings = TrainSettings(
         name="shapes", backbone="cnn", weights="none", size=32, head_epochs=4, epochs=4, int8="off"
     )
@@ -142,15 +131,46 @@ def test_a_killed_run_goes_on_to_the_same_model(homes, shapes, monkeypatch):
         raise Killed
 
     with monkeypatch.context() as patch:
-        patch.setattr(training, "keep", kill)
+        patch.setattr(training, "publish", kill)
         with pytest.raises(Killed):
             train(shapes, settings)
     assert len(store.list_models("shapes")) == 1
     resumed = train(homes, TrainSettings(name="shapes"), resume=True)
     assert resumed.card.settings == settings.as_dict()
-    np.testing.assert_allclose(resumed.head()[0], whole.head()[0], atol=1e-5)
+    np.testing.assert_allclose(read_head(resumed.path)[0], read_head(whole.path)[0], atol=1e-5)
     with pytest.raises(BadParameter, match="no unfinished run"):
         train(homes, settings, resume=True)
+
+
+def test_features_are_looked_up_once_in_a_run(homes, shapes, monkeypatch):
+    """They were looked up three times: for the scale of the head, for its training, and to choose what to freeze."""
+    settings = pretrained_here(homes, name="once", freeze="auto", head_epochs=1, epochs=0)
+    dataset = read_dataset(shapes, quiet=True)
+    training.learn(dataset, settings, training.new_run(settings, shapes))
+    opened = []
+    load = np.load
+    monkeypatch.setattr(np, "load", lambda path, **options: opened.append(path) or load(path, **options))
+    training.learn(dataset, settings, training.new_run(settings, shapes))
+    shards = Counter(path for path in opened if str(path).endswith(".npy"))
+    assert len(shards) == 3
+    assert max(shards.values()) == 2  # Once for the training images, once for the validation images.
+
+
+def test_patience_is_what_was_asked_for(homes, shapes):
+    """A patience below 10 was raised to 10 for the head."""
+    settings = pretrained_here(
+        homes, name="brief", freeze="head", head_epochs=40, patience=2, learning_rate=1.0, l2=10.0
+    )
+    dataset = read_dataset(shapes, quiet=True)
+    outcome = training.learn(dataset, settings, training.new_run(settings, shapes))
+    (phase,) = outcome.phases
+    assert phase.epoch == phase.best_epoch + 2 < 12
+
+
+def test_nothing_to_train_is_refused(homes, shapes):
+    settings = TrainSettings(name="shapes", backbone="cnn", weights="none", size=32, epochs=0)
+    with pytest.raises(BadParameter, match="--epochs 0 trains nothing"):
+        train(shapes, settings)
 
 
 def test_freezing_random_weights_is_refused(homes, shapes):
@@ -165,7 +185,7 @@ def test_a_class_of_one_image_says_what_to_do(homes):
         train(folder, TrainSettings(name="few", backbone="cnn", weights="none"))
 
 
-def test_many_unreadable_files_stop_a_run_unless_told_otherwise(homes, shapes):
+def test_many_unreadable_files_stop_a_run_unless_allowed(homes, shapes):
     for i in range(4):
         (shapes / CIRCLE / f"broken {i}.png").write_bytes(b"no image")
     settings = {"name": "shapes", "backbone": "cnn", "weights": "none", "size": 32, "head_epochs": 1, "epochs": 1}
@@ -175,7 +195,7 @@ def test_many_unreadable_files_stop_a_run_unless_told_otherwise(homes, shapes):
     assert stored.card.data.skipped == 5
 
 
-def test_balanced_classes_weigh_the_same(homes):
+def test_balanced_classes_have_the_same_weight(homes):
     samples = read_dataset(shapes_folder(homes / "d", {CIRCLE: 9, SQUARE: 3}), quiet=True).samples
     weights = sample_weights(samples, 2, balanced=True)
     labels = np.array([s.label for s in samples])
@@ -184,15 +204,9 @@ def test_balanced_classes_weigh_the_same(homes):
 
 
 @pytest.mark.parametrize(("clip_norm", "moves"), [(1.0, True), (1e-14, False)])
-def test_fine_tuning_goes_no_further_than_its_gradients_may(homes, shapes, monkeypatch, clip_norm, moves):
-    """A norm that Adam's own epsilon drowns leaves the base where it was."""
-    from models.card import WeightsProvenance
-
-    provenance = WeightsProvenance(source="file", detail="random weights of this test")
-    monkeypatch.setattr(training, "load_weights", lambda classifier, source: provenance)
-    settings = TrainSettings(
-        name="clipped", backbone="cnn", size=32, freeze="none", head_epochs=1, epochs=6, clip_norm=clip_norm, int8="off"
-    )
+def test_gradients_of_fine_tuning_are_clipped(homes, shapes, clip_norm, moves):
+    """A norm that is small beside Adam's epsilon leaves the weights as they were."""
+    settings = pretrained_here(homes, name="clipped", freeze="none", head_epochs=1, epochs=6, clip_norm=clip_norm)
     outcome = training.learn(read_dataset(shapes, quiet=True), settings, training.new_run(settings, shapes))
     before = next(w for w in build_classifier("cnn", 3, input_size=32, seed=0).model.get_weights() if w.ndim == 4)
     after = next(w for w in outcome.phases[1].arrays["weights"] if w.ndim == 4)
@@ -200,20 +214,14 @@ def test_fine_tuning_goes_no_further_than_its_gradients_may(homes, shapes, monke
     assert (moved > 1e-6) == moves, moved
 
 
-def test_fine_tuning_moves_every_layer_by_its_share(homes, shapes, monkeypatch):
-    """Steps of Adam are as long as the rate: so how far weights went shows each layer's, and these lie far apart."""
-    from models.card import WeightsProvenance
-
-    provenance = WeightsProvenance(source="file", detail="random weights of this test")
-    monkeypatch.setattr(training, "load_weights", lambda classifier, source: provenance)
-    settings = TrainSettings(
-        name="alike", backbone="cnn", size=32, freeze="none", head_epochs=1, epochs=3, batch_size=8, int8="off"
-    )
+def test_fine_tuning_has_a_learning_rate_for_every_layer(homes, shapes):
+    """Adam's steps are as long as the learning rate, so the weights' changes show each layer's."""
+    settings = pretrained_here(homes, name="rates", freeze="none", head_epochs=1, epochs=3, batch_size=8)
     dataset = read_dataset(shapes, quiet=True)
     outcome = training.learn(dataset, settings, training.new_run(settings, shapes))
     fresh = build_classifier("cnn", 3, input_size=32, seed=0)
     apply_freeze(fresh, "none")
-    shares = even_steps(fresh, load_batch(dataset.train, (32, 32)))
+    shares = measure_layer_rates(fresh, load_batch(dataset.train, (32, 32)))
     steps = {}
     for layer in fresh.backbone_layers():
         if layer.name in shares:

@@ -1,3 +1,5 @@
+import json
+
 import pytest
 
 from models.errors import BadParameter, StoreError
@@ -27,6 +29,39 @@ def test_the_newest_unfinished_run_is_found(tmp_path):
     assert runs.unfinished_run("cats") == first
     with pytest.raises(BadParameter, match="no unfinished run of 'dogs'"):
         runs.unfinished_run("dogs")
+
+
+@pytest.mark.parametrize("broken", ['{"settings": {"name": "cats", "speed": 1}, "data": "x"}', "no json", "[]"])
+def test_a_run_that_cannot_be_read_does_not_keep_others_from_being_resumed(tmp_path, capsys, broken):
+    good, bad = (runs.new_run(TrainSettings(name="cats"), tmp_path) for _ in range(2))
+    (bad / "settings.json").write_text(broken)
+    assert runs.unfinished_run("cats") == good
+    assert f"Skipped the run in {bad}" in capsys.readouterr().out.replace("\n", "")
+
+
+def test_a_run_of_another_model_is_not_mentioned(tmp_path, capsys):
+    good, other = (runs.new_run(TrainSettings(name=name), tmp_path) for name in ("cats", "dogs"))
+    settings = other / "settings.json"
+    settings.write_text(settings.read_text().replace('"seed"', '"sown"'))
+    assert runs.unfinished_run("cats") == good
+    assert capsys.readouterr().out == ""
+
+
+def test_settings_of_an_older_version_are_read(tmp_path):
+    """As the first versions wrote them: whole numbers where there are floats now, and fewer keys."""
+    folder = runs.new_run(TrainSettings(name="cats"), tmp_path)
+    old = {
+        "name": "cats",
+        "freeze": "most",
+        "slower": 50,
+        "dropout": 0,
+        "size": None,
+        "mirror": "all",
+        "augment": "flip",
+    }
+    (folder / "settings.json").write_text(json.dumps({"settings": old, "data": str(tmp_path)}))
+    settings, _ = runs.read_settings(folder)
+    assert settings == TrainSettings(name="cats", freeze="most", slower=50, dropout=0, mirror="all", augment="flip")
 
 
 def test_changed_images_are_not_resumed(tmp_path):

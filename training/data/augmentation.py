@@ -1,8 +1,7 @@
-"""Random variants of training images, and their exact mirror images: more to learn from, no new photographs.
+"""Random augmentation of training images: rotation, shift, zoom, flips, brightness, contrast.
 
-Everything works on uint8 pixels, outside the network, on training images only. One image costs one affine
-resampling however many of the moves are on: a third of the processor time of Keras's own layers, which
-resample once for each move.
+It works on uint8 pixels, outside the network. All geometric transforms of an image are one affine resampling, which
+takes a third of the processor time of Keras's layers, since those resample once for each transform.
 """
 
 import math
@@ -17,7 +16,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from models.errors import BadParameter
 from models.image.decode import to_png
-from training.data.validate import workers
+from training.data.validate import decode_threads
 
 Pixels = NDArray[np.uint8]
 
@@ -31,29 +30,30 @@ _USUAL = {
     "brightness": 0.1,
     "contrast": 0.2,
 }
-"""What a move is set to where it is only named."""
+"""Strength of a transform that is given by name alone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How far each move may go; 0 or False turns it off. Called with a batch, it varies each image at random.
+    """Maximum strength of each transform; 0 or False turns it off. Calling it with a batch augments each image.
 
-    Corners that turn into view show the image mirrored at its edge.
+    Pixels from outside of the image are reflected at its edge.
     """
 
     rotate: float = 0.0
-    """Degrees to either side."""
+    """Degrees in either direction."""
     shift: float = 0.0
-    """Share of the side, in each direction."""
+    """Fraction of the side, in each direction."""
     zoom: float = 0.0
-    """Share by which the image grows or shrinks."""
+    """Fraction by which the image is enlarged or reduced."""
     flip: bool = False
-    """Left and right exchanged, every other time."""
+    """Flip left to right with probability 0.5."""
     vertical_flip: bool = False
+    """Flip top to bottom with probability 0.5."""
     brightness: float = 0.0
-    """Share of the full range, up or down."""
+    """Fraction of the full range, lighter or darker."""
     contrast: float = 0.0
-    """Share by which differences from the image's mean grow or shrink."""
+    """Fraction by which differences from the image's mean are enlarged or reduced."""
 
     def __post_init__(self) -> None:
         for key, most in _LIMITS.items():
@@ -63,10 +63,10 @@ class Augmentation:
 
     @classmethod
     def from_text(cls, text: str) -> Self:
-        """Settings from words: ``"flip, rotate=15, brightness"``; a bare name takes its usual strength.
+        """Parse ``"flip, rotate=15, brightness"``; a name without a value has its usual strength.
 
-        ``"usual"`` and ``"all"`` turn on what hurts few data sets (no vertical flip) and everything;
-        ``"none"`` nothing. Raises ``BadParameter`` naming the word that is unknown.
+        ``"all"`` turns on everything, ``"usual"`` everything but the vertical flip, ``"none"`` nothing. Raises
+        ``BadParameter``, which names the unknown word.
         """
         chosen: dict[str, Any] = {}
         for word in filter(None, (part.strip() for part in text.replace(";", ",").split(","))):
@@ -88,26 +88,26 @@ class Augmentation:
         return any(getattr(self, field.name) for field in fields(self))
 
     def __str__(self) -> str:
-        """The words that ``from_text`` reads."""
+        """The text that ``from_text`` parses."""
         on = {field.name: getattr(self, field.name) for field in fields(self)}
         return ", ".join(k if v is True else f"{k}={v:g}" for k, v in on.items() if v) or "none"
 
     def __call__(self, images: Pixels, rng: np.random.Generator) -> Pixels:
-        """A variant of each image ``(n, height, width, 3)``; the same generator state, the same pixels."""
+        """Augment each image ``(n, height, width, 3)``; the result depends on the generator's state alone."""
         return self.vary(images, rng.random((len(images), 8)))
 
     def vary(self, images: Pixels, draws: NDArray[np.float64]) -> Pixels:
-        """The variant of each image that eight numbers in [0, 1) stand for: ``draws`` (n, 8)."""
+        """Augment each image by eight random numbers in [0, 1): ``draws`` (n, 8)."""
         if not self.active or not len(images):
             return images
-        with ThreadPoolExecutor(workers()) as pool:
+        with ThreadPoolExecutor(decode_threads()) as pool:
             return np.stack(list(pool.map(self._vary, images, draws)))
 
     def _vary(self, image: Pixels, draw: NDArray[np.float64]) -> Pixels:
-        """One variant; ``draw`` holds eight numbers in [0, 1), one for each move, whether it is on or not."""
+        """One image; ``draw`` has a number for each transform, whether that is on or not."""
         either = 2 * draw - 1
         if self.rotate or self.shift or self.zoom:
-            image = _moved(
+            image = _transformed(
                 image,
                 angle=math.radians(self.rotate) * either[0],
                 shift=(self.shift * either[1], self.shift * either[2]),
@@ -118,28 +118,12 @@ class Augmentation:
         if self.vertical_flip and draw[5] < 0.5:
             image = image[::-1]
         if self.brightness or self.contrast:
-            image = _lit(image, 255 * self.brightness * either[6], (1 + self.contrast) ** either[7])
+            image = _relit(image, 255 * self.brightness * either[6], (1 + self.contrast) ** either[7])
         return image
 
 
-def mirrors(images: Pixels, *, turned: bool = False) -> Pixels:
-    """The exact copies of ``images`` ``(n, height, width, 3)``: ``(copies, n, height, width, 3)``.
-
-    Four: as it is, left-right, up-down, both. ``turned`` adds the same four of the image with its axes
-    exchanged (all eight symmetries of the square), for which the images must be square.
-    """
-    copies = [images, images[:, :, ::-1], images[:, ::-1], images[:, ::-1, ::-1]]
-    if turned:
-        if images.shape[1] != images.shape[2]:
-            raise BadParameter(
-                f"Images of {images.shape[1]} x {images.shape[2]} cannot be turned by a right angle. Use a square size."
-            )
-        copies += [copy.transpose(0, 2, 1, 3) for copy in copies]
-    return np.stack(copies)
-
-
 def preview_sheet(images: Pixels, augmentation: Augmentation, *, seed: int = 0, variants: int = 7) -> bytes:
-    """A PNG to look at: each row one of ``images`` (n, height, width, 3) as it is, then variants of it."""
+    """A PNG with a row for each of ``images`` (n, height, width, 3): the original, then augmented variants."""
     rng = np.random.default_rng(seed)
     columns = [images, *(augmentation(images, rng) for _ in range(variants))]
     gap, head = 6, 24
@@ -156,11 +140,11 @@ def preview_sheet(images: Pixels, augmentation: Augmentation, *, seed: int = 0, 
     return to_png(np.asarray(sheet))
 
 
-def _moved(image: Pixels, *, angle: float, shift: Sequence[float], scale: float) -> Pixels:
-    """Turned by ``angle`` radians about the centre, enlarged by ``scale``, shifted by shares of the side."""
+def _transformed(image: Pixels, *, angle: float, shift: Sequence[float], scale: float) -> Pixels:
+    """Rotate by ``angle`` radians about the centre, enlarge by ``scale``, shift by fractions of the side."""
     height, width = image.shape[:2]
     cos, sin = math.cos(angle) / scale, math.sin(angle) / scale
-    # Pillow asks where each output pixel comes from: out -> centre -> back turn and scale -> in.
+    # Pillow maps output pixels to input pixels, so this is the inverse transform.
     centre_x, centre_y = width / 2, height / 2
     from_x, from_y = centre_x + shift[0] * width, centre_y + shift[1] * height
     left, top = centre_x - cos * from_x - sin * from_y, centre_y + sin * from_x - cos * from_y
@@ -168,28 +152,28 @@ def _moved(image: Pixels, *, angle: float, shift: Sequence[float], scale: float)
     margin = _margin(corners, height, width)
     padded = np.pad(image, ((margin, margin), (margin, margin), (0, 0)), mode="symmetric")
     matrix = (cos, sin, left + margin, -sin, cos, top + margin)
-    moved = Image.fromarray(padded).transform(
+    transformed = Image.fromarray(padded).transform(
         (width, height), Image.Transform.AFFINE, matrix, Image.Resampling.BILINEAR
     )
-    return np.asarray(moved)
+    return np.asarray(transformed)
 
 
 def _margin(corners: Sequence[tuple[float, float]], height: int, width: int) -> int:
-    """How far outside of the image the corners lie at most, in whole pixels with one to spare."""
+    """Maximum distance of the corners from the image, in whole pixels, plus one."""
     over = max(max(-x, x - width, -y, y - height) for x, y in corners)
     return max(0, math.ceil(over)) + 1
 
 
-def _lit(image: Pixels, brightness: float, contrast: float) -> Pixels:
-    """Grey values about the image's mean stretched by ``contrast``, then raised by ``brightness``."""
+def _relit(image: Pixels, brightness: float, contrast: float) -> Pixels:
+    """Differences from the image's mean multiplied by ``contrast``, then ``brightness`` added."""
     mean = float(image.mean())
     table = np.clip((np.arange(256) - mean) * contrast + mean + brightness, 0, 255).astype(np.uint8)
-    lit: Pixels = table[image]
-    return lit
+    relit: Pixels = table[image]
+    return relit
 
 
 def _value(name: str, text: str) -> float | bool:
-    """The strength written after ``name=``; its usual one where nothing is."""
+    """The strength written after ``name=``; by default the usual one."""
     usual = _USUAL[name]
     lowered = text.lower()
     if not text or lowered in ("on", "true", "yes"):

@@ -1,4 +1,4 @@
-"""A CSV that lists the images: ``path``, ``label``, and if wanted weight, split, stratum, target:LABEL."""
+"""A CSV of images: the columns ``path`` and ``label``, and optionally weight, split, stratum, target:LABEL."""
 
 import csv
 import io
@@ -15,10 +15,10 @@ _TARGET = "target:"
 
 
 def table_layout(table: Path, *, stratify: str | None = None) -> Layout:
-    """The candidates that a CSV lists; paths are relative to it.
+    """The images that a CSV lists; paths are relative to its folder.
 
-    ``stratify`` names the column to divide evenly beside the label (``stratum``, where there is one).
-    Soft targets stand in one column ``target:LABEL`` for each label, and sum to 1 in each row.
+    ``stratify`` names the column to stratify by besides the label, by default ``stratum``. Soft targets are in one
+    column ``target:LABEL`` for each label and sum to 1 in each row.
     """
     rows = _rows(table)
     columns = {normal(name).strip() for name in rows[0]} if rows else set[str]()
@@ -28,7 +28,7 @@ def table_layout(table: Path, *, stratify: str | None = None) -> Layout:
         _need_columns(table, columns, (stratum_column,))
     labels = tuple(sorted({_label(table, line, row) for line, row in enumerate(rows, 2)}))
     if len(labels) == 1:
-        raise BadData(f"The table {table} has one label only, '{labels[0]}'. A classifier needs two.")
+        raise BadData(f"The table {table} has only one label, '{labels[0]}'. A classifier needs at least two.")
     targets = _target_columns(table, columns, labels)
     candidates = tuple(
         Candidate(
@@ -84,7 +84,7 @@ def _need_columns(table: Path, found: set[str], wanted: Sequence[str]) -> None:
     if missing:
         raise BadData(
             f"The table {table} has no column {quoted(missing)}; it has {quoted(sorted(found), 12)}. "
-            "Name the columns path and label, and if wanted weight, split and stratum."
+            "Name the columns path and label, and optionally weight, split and stratum."
         )
 
 
@@ -140,7 +140,7 @@ def _number(text: str) -> float | None:
 
 
 def _resolve(folder: Path, text: str) -> Path:
-    """The file meant by a row, whichever Unicode forms and slashes it was written with."""
+    """The file that a row names, in any Unicode normalization and with either kind of slash."""
     for spelling in (text, text.replace("\\", "/")):
         try:
             path = _walk(folder, Path(spelling))
@@ -152,7 +152,7 @@ def _resolve(folder: Path, text: str) -> Path:
 
 
 def _walk(folder: Path, wanted: Path) -> Path | None:
-    """``wanted`` below ``folder``, each part in the form in which it is there: folders and files may differ."""
+    """``wanted`` below ``folder``; each part of the path may be stored in another Unicode normalization."""
     if (folder / wanted).is_file():
         return folder / wanted
     here = folder
@@ -166,7 +166,7 @@ def _walk(folder: Path, wanted: Path) -> Path | None:
 
 
 def _with_split(layout: Layout) -> Layout:
-    """A row without a split trains, where other rows have one."""
+    """Where some rows have a split, rows without one are for training."""
     if not layout.given:
         return layout
     candidates = tuple(c if c.split else replace(c, split="train") for c in layout.candidates)

@@ -1,40 +1,35 @@
 """A folder or table of labelled images: read once, checked, and divided into train, validation and test.
 
-Rules that hold for every layout:
+Rules for every layout:
 
-* Files with the same content (by SHA-256) stand in one part of the split only.
-* The same image under two labels teaches but does not examine: it trains under both labels and is in neither
-  validation nor test, with a warning that names it.
+* Files with the same content (by SHA-256) are in one part of the split only.
+* An image that has two labels is used for training only, under both labels; a warning names it.
 * The split depends on content, label and seed alone: not on file names, their order, or the machine.
-* Only paths and hashes stay in memory; pixels come from ``batches``.
+* Only paths and hashes are kept in memory; pixels come from ``load_batch``.
 """
 
 import hashlib
 from collections import Counter, defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
 
 from models.card import DataFingerprint, Split
 from models.errors import BadData, BadParameter
 from models.image.decode import DEFAULT_LIMITS, Limits
 from training.data.csv_table import table_layout
 from training.data.layouts import SPLITS, Layout, SplitName, folder_layout, normal, quoted
-from training.data.loader import Batch, batches, load_batch, load_one
+from training.data.loader import Sample, labels_of, load_batch, load_one, targets_of, weights_of
 from training.data.split import Group, split_groups
-from training.data.validate import Skipped, screen
+from training.data.validate import Skipped, validate_files
 
 __all__ = [
     "DEFAULT_FRACTIONS",
-    "Batch",
     "Dataset",
     "Fractions",
     "Sample",
     "Skipped",
-    "batches",
     "labels_of",
     "load_batch",
     "load_one",
@@ -44,12 +39,12 @@ __all__ = [
 ]
 
 MOST_UNREADABLE = 0.05
-"""Share of the files above which reading stops: so many broken files are a broken copy, not an accident."""
+"""Fraction of unreadable files above which the data set is refused: more than this suggests a broken copy."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Fractions:
-    """Shares of all images that are held out; the rest trains."""
+    """Fractions of all images that are held out; the rest is for training."""
 
     validation: float = 0.15
     test: float = 0.15
@@ -65,20 +60,6 @@ class Fractions:
 DEFAULT_FRACTIONS = Fractions()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Sample:
-    """One labelled image that can be read."""
-
-    path: Path
-    label: int
-    sha256: str
-    split: SplitName
-    weight: float = 1.0
-    target: tuple[float, ...] | None = None
-    """Probability of each label where the data give one; None stands for certainty of ``label``."""
-    stratum: str = ""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Dataset:
     """Labelled images with their split; ``labels`` in the order of the network's outputs."""
@@ -90,44 +71,23 @@ class Dataset:
     fingerprint: DataFingerprint
     split: Split
 
-    @property
+    @cached_property
     def train(self) -> tuple[Sample, ...]:
-        """What the weights are fitted on."""
+        """For fitting the weights."""
         return self._part("train")
 
-    @property
+    @cached_property
     def validation(self) -> tuple[Sample, ...]:
-        """What decides about early stopping and temperature; may be empty."""
+        """For early stopping and calibration; may be empty."""
         return self._part("validation")
 
-    @property
+    @cached_property
     def test(self) -> tuple[Sample, ...]:
-        """What is looked at once, at the end; may be empty."""
+        """For the final metrics; may be empty."""
         return self._part("test")
 
     def _part(self, name: SplitName) -> tuple[Sample, ...]:
         return tuple(sample for sample in self.samples if sample.split == name)
-
-
-def labels_of(samples: Sequence[Sample]) -> NDArray[np.int64]:
-    """Label indices ``(n,)``."""
-    return np.array([sample.label for sample in samples], np.int64)
-
-
-def weights_of(samples: Sequence[Sample]) -> NDArray[np.float32]:
-    """Weights ``(n,)`` as the data give them, 1 where they give none."""
-    return np.array([sample.weight for sample in samples], np.float32)
-
-
-def targets_of(samples: Sequence[Sample], classes: int) -> NDArray[np.float32]:
-    """Probabilities ``(n, classes)`` to be learnt: soft where the data are, one-hot elsewhere."""
-    targets = np.zeros((len(samples), classes), np.float32)
-    for row, sample in zip(targets, samples, strict=True):
-        if sample.target is None:
-            row[sample.label] = 1.0
-        else:
-            row[:] = sample.target
-    return targets
 
 
 def read_dataset(
@@ -144,11 +104,11 @@ def read_dataset(
     """Read class folders, train/val/test folders of class folders, or a CSV, and open every file once.
 
     ``test_size`` is an exact number of test images, instead of ``fractions.test``. ``stratify`` names a CSV
-    column to divide evenly beside the label. A part that the data name themselves is kept as it is; one that
-    they do not name is split off the training images. Raises ``BadData``, which says what to do.
+    column to stratify by besides the label. Parts of the split that the data set defines are kept; the others are
+    split off the training images. Raises ``BadData``, which says what to do.
     """
     layout = _layout(path, stratify)
-    results = screen([c.path for c in layout.candidates], limits=limits, quiet=quiet)
+    results = validate_files([c.path for c in layout.candidates], limits=limits, quiet=quiet)
     skipped = [result for result in results if isinstance(result, Skipped)]
     _refuse_broken(skipped, len(results), allow_unreadable)
     index = {label: i for i, label in enumerate(layout.labels)}
@@ -170,7 +130,7 @@ def read_dataset(
     warnings = [
         *layout.warnings,
         *_unreadable_warning(skipped),
-        *_twin_warnings(samples, contradictions, layout),
+        *_copy_warnings(samples, contradictions, layout),
     ]
     samples, left_out = _one_part_each(samples, contradictions)
     skipped += left_out
@@ -193,7 +153,7 @@ def _layout(path: Path, stratify: str | None) -> Layout:
         return folder_layout(path)
     if path.is_file():
         if path.suffix.lower() not in {".csv", ".tsv", ".txt"}:
-            raise BadData(f"{path} is no folder and no CSV. Give a folder of class folders, or a CSV (path, label).")
+            raise BadData(f"{path} is not a folder or a CSV. Give a folder of class folders, or a CSV (path, label).")
         return table_layout(path, stratify=stratify)
     raise BadData(f"There is nothing at {path}. Give a folder of class folders, or a CSV (path, label).")
 
@@ -205,7 +165,7 @@ def _refuse_broken(skipped: Sequence[Skipped], total: int, allow: bool) -> None:
         raise BadData(
             f"{len(skipped)} of {total} files cannot be read, more than {MOST_UNREADABLE:.0%}: "
             f"{_listed(skipped, 5)}. "
-            "Repair or remove them, or go on without them: --allow-unreadable."
+            "Repair or remove them, or continue without them: --allow-unreadable."
         )
 
 
@@ -223,12 +183,12 @@ def _refuse_small(samples: Sequence[Sample], labels: Sequence[str], skipped: Seq
         broken = " once unreadable files are left out" if skipped else ""
         raise BadData(
             f"Classes with fewer than two different images{broken}: {quoted(small)}. "
-            "Add images (two at the very least, one to train on and one to test on), or remove the class."
+            "Add images (at least two: one to train on, one to test on), or remove the class."
         )
 
 
 def _contradictions(samples: Sequence[Sample]) -> set[str]:
-    """Hashes of images that stand under more than one label."""
+    """Hashes of images that have more than one label."""
     seen: defaultdict[str, set[int]] = defaultdict(set)
     for sample in samples:
         seen[sample.sha256].add(sample.label)
@@ -236,7 +196,7 @@ def _contradictions(samples: Sequence[Sample]) -> set[str]:
 
 
 def _one_part_each(samples: Sequence[Sample], contradictions: set[str]) -> tuple[list[Sample], list[Skipped]]:
-    """Without the files whose twin stands in a part that is held out more strictly."""
+    """Each content in one part: copies in train or validation are dropped for one in validation or test."""
     strictest: dict[str, SplitName] = {}
     for sample in samples:
         known = strictest.get(sample.sha256, "train")
@@ -248,7 +208,7 @@ def _one_part_each(samples: Sequence[Sample], contradictions: set[str]) -> tuple
             if sample.split == "train":
                 kept.append(sample)
             else:
-                left_out.append(Skipped(sample.path, "the same image has another label too", "contradiction"))
+                left_out.append(Skipped(sample.path, "the same image also has another label", "contradiction"))
         elif sample.split == strictest[sample.sha256]:
             kept.append(sample)
         else:
@@ -265,11 +225,11 @@ def _divide(
     test_size: int | None,
     seed: int,
 ) -> list[Sample]:
-    """The samples with the parts that the data do not name split off the training ones."""
+    """The samples, with the parts that the data set does not define split off the training samples."""
     total = len(samples)
     test = round(fractions.test * total) if test_size is None else test_size
     if test_size is not None and not 0 < test_size < total:
-        raise BadParameter(f"The test size is {test_size} of {total} images. Leave some to train on.")
+        raise BadParameter(f"The test size is {test_size} of {total} images. Leave some for training.")
     test = 0 if "test" in layout.given else test
     validation = 0 if "validation" in layout.given else round(fractions.validation * total)
     free = [s for s in samples if s.split == "train" and s.sha256 not in contradictions]
@@ -287,14 +247,14 @@ def _unreadable_warning(skipped: Sequence[Skipped]) -> list[str]:
     return [f"{len(skipped)} files cannot be read and were left out: {_listed(skipped, 5)}."] if skipped else []
 
 
-def _twin_warnings(samples: Sequence[Sample], contradictions: set[str], layout: Layout) -> list[str]:
+def _copy_warnings(samples: Sequence[Sample], contradictions: set[str], layout: Layout) -> list[str]:
     names: defaultdict[str, list[Sample]] = defaultdict(list)
     for sample in samples:
         names[sample.sha256].append(sample)
     warnings: list[str] = []
-    twins = sum(len(found) - 1 for found in names.values())
-    if twins:
-        warnings.append(f"{twins} files repeat another file exactly; copies were kept on one side of the split.")
+    copies = sum(len(found) - 1 for found in names.values())
+    if copies:
+        warnings.append(f"{copies} files are exact copies of another file; copies are kept in one part of the split.")
     for sha256 in sorted(contradictions)[:10]:
         found = ", ".join(f"{normal(s.path.name)} as '{layout.labels[s.label]}'" for s in names[sha256])
         warnings.append(f"One image has several labels and is used for training only: {found}.")
@@ -304,7 +264,7 @@ def _twin_warnings(samples: Sequence[Sample], contradictions: set[str], layout: 
 
 
 def _part_warnings(samples: Sequence[Sample], labels: Sequence[str]) -> list[str]:
-    """Classes that a part of the split lacks, and classes too small to say much about."""
+    """Classes that a part of the split lacks."""
     warnings: list[str] = []
     for part in SPLITS:
         present = {sample.label for sample in samples if sample.split == part}

@@ -1,4 +1,4 @@
-"""How labelled images lie on a disk: class folders, or train/val/test folders of class folders."""
+"""Folder layouts of labelled images: class folders, or train/val/test folders of class folders."""
 
 import os
 import unicodedata
@@ -43,34 +43,34 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Layout:
-    """What was found before any image was opened; ``labels`` in the order of their indices."""
+    """What the folders or the table say, before any image is opened; ``labels`` in the order of their indices."""
 
     candidates: tuple[Candidate, ...]
     labels: tuple[str, ...]
     described: str
     stratified_by: str = ""
-    """The column beside the label that a split must divide evenly."""
+    """The column to stratify by besides the label."""
     warnings: tuple[str, ...] = ()
 
     @property
     def given(self) -> frozenset[SplitName]:
-        """The parts of the split that the data themselves name; empty where they name none."""
+        """The parts of the split that the data set defines."""
         return frozenset(c.split for c in self.candidates if c.split is not None)
 
 
 def normal(text: str) -> str:
-    """Text in NFC: macOS writes Korean file names decomposed, everybody else composed."""
+    """Text in NFC: macOS decomposes file names (NFD), other systems do not."""
     return unicodedata.normalize("NFC", text)
 
 
 def order_key(path: Path, root: Path) -> tuple[str, str]:
-    """Sorting by this is the same on every machine, whatever its file system does to names."""
+    """Sort key that is the same on every machine and file system."""
     text = os.path.relpath(path, root).replace(os.sep, "/")
     return normal(text), text
 
 
 def folder_layout(root: Path) -> Layout:
-    """The candidates below a folder of class folders, or of train/val/test folders of class folders."""
+    """The images below a folder of class folders, or of train/val/test folders of class folders."""
     folders = _folders(root)
     names = {folder.name.lower() for folder in folders}
     if folders and names <= SPLIT_NAMES.keys() and any(SPLIT_NAMES[n] == "train" for n in names):
@@ -133,7 +133,7 @@ def _class_folders(
 
 
 def _images(folder: Path, ignored: Counter[str]) -> Iterator[Path]:
-    """Every image below a folder, at any depth; other files are counted by suffix in ``ignored``."""
+    """Every image below a folder, at any depth; counts other files by suffix in ``ignored``."""
     for here, inside, names in os.walk(folder):
         inside[:] = [name for name in inside if not _hidden(name)]
         for name in names:
@@ -167,7 +167,7 @@ def _nothing_found(root: Path, folders: Sequence[Path]) -> str:
         return f"The folder {root} holds no class folders with images. Give the table: {root / tables[0]}."
     if not folders and any(_images(root, Counter())):
         return (
-            f"The images in {root} lie in no class folders. "
+            f"The images in {root} are not in class folders. "
             "Put the images of each class into a folder named after the class, or give a CSV (path, label)."
         )
     return f"The folder {root} holds no image. Give a folder with one folder of images for each class, or a CSV."
@@ -176,8 +176,8 @@ def _nothing_found(root: Path, folders: Sequence[Path]) -> str:
 def _one_class(root: Path, only: Path) -> str:
     deeper = _folders(only) if only.is_dir() else []
     if len(deeper) > 1:
-        return f"The folder {root} holds one class only, '{normal(only.name)}'. Did you mean {only}?"
-    return f"There is one class only, '{normal(only.name)}'. Add a second class: a classifier needs two."
+        return f"The folder {root} holds only one class, '{normal(only.name)}'. Did you mean {only}?"
+    return f"There is only one class, '{normal(only.name)}'. Add another: a classifier needs at least two."
 
 
 def _ignored_warning(ignored: Counter[str]) -> tuple[str, ...]:
@@ -185,7 +185,7 @@ def _ignored_warning(ignored: Counter[str]) -> tuple[str, ...]:
     if not pictures:
         return ()
     listed = ", ".join(f"{count} {suffix}" for suffix, count in sorted(pictures.items()))
-    return (f"Pictures in formats that are not read were left out: {listed}. Convert them to JPEG or PNG.",)
+    return (f"Images in unsupported formats were left out: {listed}. Convert them to JPEG or PNG.",)
 
 
 def _loose_warning(root: Path) -> tuple[str, ...]:
@@ -193,7 +193,7 @@ def _loose_warning(root: Path) -> tuple[str, ...]:
     loose = [p for p in loose if not _hidden(p.name)]
     if not loose:
         return ()
-    return (f"{len(loose)} images lie beside the class folders and were left out, such as {loose[0].name}.",)
+    return (f"{len(loose)} images outside of the class folders were left out, such as {loose[0].name}.",)
 
 
 def quoted(names: Sequence[str], most: int = 5) -> str:

@@ -1,4 +1,4 @@
-"""Divides images into train, validation and test: stratified, by content, the same on every machine."""
+"""Split into train, validation and test: stratified, by content, the same on every machine."""
 
 import hashlib
 from collections import defaultdict
@@ -10,7 +10,7 @@ from training.data.layouts import SplitName
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Group:
-    """Files with one content, which stay together."""
+    """Files with the same content, which stay in one part of the split."""
 
     sha256: str
     label: int
@@ -19,30 +19,29 @@ class Group:
 
 
 def apportion(total: int, sizes: Sequence[int], least: int = 0) -> list[int]:
-    """``total`` shared in proportion to ``sizes`` by largest remainders; each share within [least, size].
+    """Divide ``total`` in proportion to ``sizes`` (largest remainder method); each count is within [least, size].
 
-    Ties go to the earlier entry, so that the result is the same everywhere. The shares sum to ``total``,
-    unless the least shares alone are more.
+    Ties go to the earlier entry. The counts sum to ``total``, unless the minimum counts alone sum to more.
     """
     whole = sum(sizes)
     total = min(total, whole)
-    shares = [total * size / whole if whole else 0.0 for size in sizes]
-    floors = [min(least, size) for size in sizes]
-    counts = [max(floor, int(share)) for floor, share in zip(floors, shares, strict=True)]
+    exact = [total * size / whole if whole else 0.0 for size in sizes]
+    minimum = [min(least, size) for size in sizes]
+    counts = [max(low, int(share)) for low, share in zip(minimum, exact, strict=True)]
     while sum(counts) < total:
-        i = max(range(len(sizes)), key=lambda i: (counts[i] < sizes[i], shares[i] - counts[i], -i))
+        i = max(range(len(sizes)), key=lambda i: (counts[i] < sizes[i], exact[i] - counts[i], -i))
         counts[i] += 1
-    while sum(counts) > max(total, sum(floors)):
-        i = max(range(len(sizes)), key=lambda i: (counts[i] > floors[i], counts[i] - shares[i], -i))
+    while sum(counts) > max(total, sum(minimum)):
+        i = max(range(len(sizes)), key=lambda i: (counts[i] > minimum[i], counts[i] - exact[i], -i))
         counts[i] -= 1
     return counts
 
 
 def draw(groups: Sequence[Group], total: int, *, seed: int) -> set[str]:
-    """Hashes of the groups to set apart: ``total`` images, in proportion to class and stratum.
+    """Hashes of the groups to hold out: ``total`` images, in proportion to class and stratum.
 
-    Every class with more than one group gives at least one and keeps at least one. The count is exact
-    wherever no file has a twin and no class is too small.
+    Of every class with more than one group at least one is held out and at least one is kept. The count is exact
+    unless files have copies or a class is too small.
     """
     if total <= 0:
         return set()
@@ -85,7 +84,7 @@ def split_groups(groups: Sequence[Group], *, validation: int, test: int, seed: i
 
 
 def _draw_key(sha256: str, seed: int) -> str:
-    """A place in the draw that depends on content and seed alone, not on names, order or machine."""
+    """Position in the random order; it depends on content and seed alone."""
     return hashlib.sha256(f"{seed}:{sha256}".encode()).hexdigest()
 
 

@@ -1,21 +1,24 @@
-"""How far a classifier's confidence can be believed, and the one number that repairs it."""
+"""Calibration: how well a classifier's confidence matches its accuracy, and temperature scaling."""
 
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.special import log_softmax
 
+from models.arrays import softmax
 from models.errors import BadParameter
 
 Floats = NDArray[np.floating]
 Indices = NDArray[np.integer]
 
 BINS = 15
-_COLDEST, _HOTTEST = 0.05, 20.0
+_LEAST, _MOST = 0.05, 20.0
 _PRIOR = 0.5
 """Weight of (log T)^2 against the summed loss: less than one image's worth, so that twenty validation images
 without an error do not drive the temperature to its bound."""
+NOT_FINITE = "The network's outputs are not finite. Train again with a smaller learning rate."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,38 +31,21 @@ class Reliability:
     confidence: NDArray[np.float64]
     """Mean confidence in each bin."""
     accuracy: NDArray[np.float64]
-    """Share of right answers in each bin."""
+    """Accuracy in each bin."""
 
     @property
     def error(self) -> float:
         """Expected calibration error: the mean gap, weighted by count (Naeini et al. 2015)."""
-        total = int(self.counts.sum())
-        if not total:
-            return float("nan")
         gaps = np.abs(np.nan_to_num(self.confidence - self.accuracy))
-        return float((gaps * self.counts).sum() / total)
-
-
-def log_softmax(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
-    """Logarithms of the probabilities ``(n, classes)``, without overflow and without the log of zero."""
-    scaled = np.asarray(logits, np.float64) / temperature
-    scaled = scaled - scaled.max(axis=1, keepdims=True)
-    logs: NDArray[np.float64] = scaled - np.log(np.exp(scaled).sum(axis=1, keepdims=True))
-    return logs
-
-
-def probabilities(logits: Floats, temperature: float = 1.0) -> NDArray[np.float64]:
-    """Softmax of ``logits / temperature``, ``(n, classes)``."""
-    return np.exp(log_softmax(logits, temperature))
+        return float((gaps * self.counts).sum() / self.counts.sum())
 
 
 def losses(logits: Floats, targets: Floats | Indices, temperature: float = 1.0) -> NDArray[np.float64]:
     """Cross-entropy of each image ``(n,)``; targets are indices or probabilities ``(n, classes)``."""
-    logs = log_softmax(logits, temperature)
+    logs = log_softmax(np.asarray(logits, np.float64) / temperature, axis=1)
     if targets.ndim == 1:
-        return -logs[np.arange(len(logs)), targets.astype(np.int64)]
-    loss: NDArray[np.float64] = -(targets * logs).sum(axis=1)
-    return loss
+        return np.asarray(-logs[np.arange(len(logs)), targets.astype(np.int64)])
+    return np.asarray(-(targets * logs).sum(axis=1))
 
 
 def fit_temperature(logits: Floats, targets: Floats | Indices) -> float:
@@ -71,24 +57,24 @@ def fit_temperature(logits: Floats, targets: Floats | Indices) -> float:
     if not len(logits):
         return 1.0
     if not np.isfinite(logits).all():
-        raise BadParameter("The network's outputs are no finite numbers. Train again at a smaller learning rate.")
+        raise BadParameter(NOT_FINITE)
 
     def loss(log_temperature: float) -> float:
         fit = float(losses(logits, targets, float(np.exp(log_temperature))).sum())
         return fit + _PRIOR * log_temperature**2
 
-    found = minimize_scalar(loss, bounds=(np.log(_COLDEST), np.log(_HOTTEST)), method="bounded")
+    found = minimize_scalar(loss, bounds=(np.log(_LEAST), np.log(_MOST)), method="bounded")
     return round(float(np.exp(found.x)), 4)
 
 
 def reliability(logits: Floats, targets: Indices, temperature: float = 1.0, bins: int = BINS) -> Reliability:
     """Confidence against accuracy, for label indices ``(n,)``."""
-    predicted = probabilities(logits, temperature)
+    predicted = softmax(logits, temperature)
     top = predicted.max(axis=1)
-    right = predicted.argmax(axis=1) == targets
+    correct = predicted.argmax(axis=1) == targets
     place = np.clip(np.ceil(top * bins).astype(int) - 1, 0, bins - 1)
     counts = np.bincount(place, minlength=bins)
     with np.errstate(invalid="ignore"):
         confidence = np.bincount(place, top, bins) / counts
-        accuracy = np.bincount(place, right, bins) / counts
+        accuracy = np.bincount(place, correct, bins) / counts
     return Reliability(edges=np.linspace(0.0, 1.0, bins + 1), counts=counts, confidence=confidence, accuracy=accuracy)

@@ -1,38 +1,26 @@
-"""Figures on held-out images: what they are, how sure they are, and where the mistakes lie."""
+"""Metrics of a classifier on held-out images, with confidence intervals."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from math import sqrt
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
-from sklearn.metrics import precision_recall_fscore_support, roc_auc_score
+from scipy.stats import binomtest
+from sklearn.metrics import confusion_matrix, precision_recall_fscore_support, roc_auc_score
 
-from models.card import Metrics, Reference
+from models.arrays import Pixels, softmax
+from models.card import Card, Metrics, Reference
 from models.errors import BadParameter
-from training.evaluate.calibration import fit_temperature, losses, probabilities, reliability
-
-__all__ = [
-    "ClassRow",
-    "Confusion",
-    "as_percent",
-    "class_table",
-    "confusion_matrix",
-    "evaluate",
-    "fit_temperature",
-    "most_confused",
-    "reference",
-    "roc_auc",
-    "summary",
-    "wilson_interval",
-    "worst",
-]
+from models.runtime.base import Runtime
+from training.data.dataset import Sample, load_batch
+from training.evaluate.calibration import NOT_FINITE, losses, reliability
 
 Floats = NDArray[np.floating]
 Indices = NDArray[np.integer]
 
 REFERENCE_BINS = 10
+_BATCH = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +38,7 @@ class ClassRow:
 
 @dataclass(frozen=True, kw_only=True)
 class Confusion:
-    """``count`` images of ``true`` were taken for ``predicted``; ``share`` is of the true class's images."""
+    """``count`` images of ``true`` are predicted as ``predicted``: a ``share`` of the images of ``true``."""
 
     true: str
     predicted: str
@@ -58,34 +46,52 @@ class Confusion:
     share: float
 
 
+def logits_of(
+    runtime: Runtime,
+    samples: Sequence[Sample],
+    card: Card,
+    transform: Callable[[Pixels], Pixels] = lambda pixels: pixels,
+    advance: Callable[[int, str], None] = lambda images, text: None,
+) -> NDArray[np.float32]:
+    """Logits (samples, classes) through the serving decode and ``runtime``, in the samples' order.
+
+    ``transform`` changes the decoded images (batch, height, width, 3); ``advance`` is called with the images done.
+    """
+    if not samples:
+        return np.empty((0, len(card.labels)), np.float32)
+
+    def run(part: Sequence[Sample]) -> NDArray[np.float32]:
+        logits = runtime.run(transform(load_batch(part, card.input_size)))["logits"]
+        advance(len(part), "")
+        return logits
+
+    with ThreadPoolExecutor(runtime.streams) as pool:
+        return np.concatenate(list(pool.map(run, (samples[i : i + _BATCH] for i in range(0, len(samples), _BATCH)))))
+
+
 def wilson_interval(successes: int, total: int, confidence: float = 0.95) -> tuple[float, float]:
-    """The interval of a proportion (Wilson 1927): sound for small counts too; (0, 1) for none."""
+    """The score interval of a proportion (Wilson 1927), good for small counts too; (0, 1) for ``total`` 0."""
     if not total:
         return 0.0, 1.0
-    z = NormalDist().inv_cdf((1 + confidence) / 2)
-    share = successes / total
-    centre = (share + z * z / (2 * total)) / (1 + z * z / total)
-    half = z * sqrt(share * (1 - share) / total + z * z / (4 * total * total)) / (1 + z * z / total)
-    low = 0.0 if successes == 0 else max(0.0, centre - half)
-    high = 1.0 if successes == total else min(1.0, centre + half)
-    return low, high
+    low, high = binomtest(successes, total).proportion_ci(confidence, method="wilson")
+    return float(low), float(high)
 
 
 def evaluate(logits: Floats, targets: Indices, labels: Sequence[str], temperature: float = 1.0) -> Metrics:
-    """The card's figures from logits ``(n, classes)`` and true label indices ``(n,)``.
+    """The card's metrics from logits ``(n, classes)`` and true label indices ``(n,)``.
 
-    Classes that no test image belongs to count neither in balanced accuracy nor in macro-F1.
+    Classes without a test image do not count in balanced accuracy and macro-F1.
     Raises ``BadParameter`` where there is no image, or a logit is not finite.
     """
     _check(logits, targets, labels)
-    matrix = confusion_matrix(logits, targets, len(labels))
-    right, total = int(np.trace(matrix)), len(targets)
-    low, high = wilson_interval(right, total)
+    matrix = confusion_matrix(targets, logits.argmax(axis=1), labels=range(len(labels)))
+    correct, total = int(np.trace(matrix)), len(targets)
+    low, high = wilson_interval(correct, total)
     present = matrix.sum(axis=1) > 0
     _, recall, f1, _ = _per_class(logits, targets, len(labels))
     return Metrics(
         images=total,
-        accuracy=right / total,
+        accuracy=correct / total,
         accuracy_low=low,
         accuracy_high=high,
         balanced_accuracy=float(recall[present].mean()),
@@ -96,29 +102,20 @@ def evaluate(logits: Floats, targets: Indices, labels: Sequence[str], temperatur
     )
 
 
-def confusion_matrix(logits: Floats, targets: Indices, classes: int) -> NDArray[np.int64]:
-    """Counts ``(classes, classes)``: rows true, columns predicted."""
-    matrix = np.zeros((classes, classes), np.int64)
-    np.add.at(matrix, (targets, logits.argmax(axis=1)), 1)
-    return matrix
-
-
 def class_table(logits: Floats, targets: Indices, labels: Sequence[str]) -> list[ClassRow]:
     """Precision, recall with its interval, and F1 of every class, in the order of ``labels``."""
-    precision, recall, f1, counts = _per_class(logits, targets, len(labels))
-    hits = confusion_matrix(logits, targets, len(labels)).diagonal()
     rows = []
-    for i, label in enumerate(labels):
-        low, high = wilson_interval(int(hits[i]), int(counts[i]))
+    for label, precision, recall, f1, images in zip(labels, *_per_class(logits, targets, len(labels)), strict=True):
+        low, high = wilson_interval(round(recall * images), int(images))
         rows.append(
             ClassRow(
                 label=label,
-                images=int(counts[i]),
-                precision=float(precision[i]),
-                recall=float(recall[i]),
+                images=int(images),
+                precision=float(precision),
+                recall=float(recall),
                 recall_low=low,
                 recall_high=high,
-                f1=float(f1[i]),
+                f1=float(f1),
             )
         )
     return rows
@@ -136,21 +133,20 @@ def most_confused(metrics: Metrics, labels: Sequence[str], most: int = 10) -> li
 
 
 def worst(logits: Floats, targets: Floats | Indices, temperature: float = 1.0, most: int = 12) -> NDArray[np.int64]:
-    """Indices of the images with the greatest loss, the worst first."""
+    """Indices of the images with the greatest loss, the greatest first."""
     return np.argsort(-losses(logits, targets, temperature), kind="stable")[:most]
 
 
-def roc_auc(logits: Floats, targets: Indices, positive: int = 1) -> float | None:
+def roc_auc(logits: Floats, targets: Indices) -> float | None:
     """Area under the ROC curve for two classes; None for more classes, or where one class has no image."""
     if logits.shape[1] != 2 or len(set(targets.tolist())) != 2:
         return None
-    margin = logits[:, positive] - logits[:, 1 - positive]
-    return float(roc_auc_score(targets == positive, margin))
+    return float(roc_auc_score(targets, logits[:, 1] - logits[:, 0]))
 
 
 def reference(logits: Floats, labels: Sequence[str], temperature: float = 1.0) -> Reference:
-    """What the model says about held-out images: shares of labels, and of top-1 confidence in ten bins."""
-    predicted = probabilities(logits, temperature)
+    """The distribution of predictions on held-out images: shares of labels, and of top-1 confidence in ten bins."""
+    predicted = softmax(logits, temperature)
     total = len(predicted)
     counts = np.bincount(predicted.argmax(axis=1), minlength=len(labels))
     edges = np.linspace(0.0, 1.0, REFERENCE_BINS + 1)
@@ -167,10 +163,10 @@ def as_percent(share: float) -> str:
     return f"{100 * share:.1f}\N{NO-BREAK SPACE}%"
 
 
-def summary(metrics: Metrics) -> str:
-    """The accuracy as people should read it: never without its interval."""
+def accuracy_text(metrics: Metrics) -> str:
+    """The accuracy, always with its interval."""
     return (
-        f"{as_percent(metrics.accuracy)} of {metrics.images:,} images right "
+        f"accuracy {as_percent(metrics.accuracy)} on {metrics.images:,} images "
         f"(95\N{NO-BREAK SPACE}% interval {as_percent(metrics.accuracy_low)} to {as_percent(metrics.accuracy_high)})"
     )
 
@@ -190,4 +186,4 @@ def _check(logits: Floats, targets: Indices, labels: Sequence[str]) -> None:
             "Measure with the model's own labels."
         )
     if not np.isfinite(logits).all():
-        raise BadParameter("The network's outputs are no finite numbers. Train again at a smaller learning rate.")
+        raise BadParameter(NOT_FINITE)

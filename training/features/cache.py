@@ -1,14 +1,21 @@
-"""Activations at a cut, computed once through OpenVINO and kept on disk by content.
+"""Features of the frozen layers, computed once through OpenVINO and cached on disk.
 
-A row belongs to an image's SHA-256, a view of it (plain, mirrored or varied) and the hash of everything below the
-cut, so that a changed image, size or weight can never meet a stale row. Rows lie in shards that are written
-whole or not at all; they are read through the page cache, so data sets larger than memory stream.
+A row belongs to an image's SHA-256, a view of it (plain, flipped or augmented) and the hash of the frozen layers, so
+a changed image, size or weight never gets stale features. Rows are stored in shards, each written in one step, and
+are read through memory maps, so data sets may be larger than memory.
+
+The cache takes at most ``CATSEYE_CACHE_GB`` (by default 10): beyond that the features that were used least recently
+are removed, and one line says so. Features that a process is computing are never removed.
 """
 
 import errno
+import fcntl
+import os
 import shutil
 import uuid
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 import keras
@@ -16,17 +23,16 @@ import numpy as np
 import tensorflow
 from numpy.typing import NDArray
 
-from models.errors import StoreError
+from models.environment import load_openvino, no_telemetry
 from models.files import replace_whole, write_whole
-from models.telemetry import load_openvino, no_telemetry
-from training.config import catseye_home
+from training.config import cache_limit, catseye_home
+from training.console import console, images_bar
 from training.data.dataset import Sample, load_batch
-from training.features.cached_augmentation import VIEWS, AnyView, View, folder_of, mirrored, shown
-from training.features.frozen_trunk import Cut
-from training.report.progress import images_bar
+from training.features.cached_augmentation import View, apply_view, folder_of
+from training.features.frozen_trunk import FrozenTrunk
+from training.runs import on_disk
 
-__all__ = ["VIEWS", "FeatureStore", "Rows", "View", "cached_rows", "compiled", "mirrored", "room_for", "row_bytes"]
-
+Floats = NDArray[np.float32]
 _BATCH = 16
 _SHARD_BYTES = 64_000_000
 _FLOAT16_FROM = 8_000
@@ -36,7 +42,7 @@ _KEEP_FREE = 1_000_000_000
 
 
 class Rows:
-    """Rows of many shards in a wanted order, read when they are asked for."""
+    """Rows of several shards in a given order, read on demand."""
 
     def __init__(self, shards: Sequence[NDArray[np.generic]], places: NDArray[np.int64]) -> None:
         self._shards, self._places = shards, places
@@ -50,17 +56,19 @@ class Rows:
         return np.stack(picked).astype(np.float32)
 
     def all(self) -> NDArray[np.float32]:
-        """Every row; for embeddings, which fit into memory."""
+        """Every row, float32 (rows, width); for embeddings, which fit into memory."""
         return self.take(np.arange(len(self), dtype=np.int64))
 
 
 class FeatureStore:
-    """The rows of one network and view in a folder."""
+    """The rows of one network and view, in a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self._shards: list[NDArray[np.generic]] = []
         self._index: dict[str, tuple[int, int]] = {}
+        with suppress(OSError):  # The time of the last use; there may be no folder yet.
+            os.utime(folder)
         for names in sorted(folder.glob("*.txt")):
             self._open(names)
 
@@ -68,14 +76,12 @@ class FeatureStore:
         return key in self._index
 
     def add(self, keys: Sequence[str], rows: NDArray[np.floating]) -> None:
-        """Keep rows (len(keys), width); StoreError where the disk is full."""
+        """Store rows (len(keys), width); StoreError where the disk is full."""
         name = uuid.uuid4().hex
-        try:
+        names = self.folder / f"{name}.txt"
+        with on_disk(self.folder, "The features"):
             replace_whole(self.folder / f"{name}.npy", lambda path: np.save(path, rows))
-            names = self.folder / f"{name}.txt"
             write_whole(names, "\n".join(keys).encode())
-        except OSError as error:
-            raise _disk_error(self.folder, error) from error
         self._open(names)
 
     def rows(self, keys: Sequence[str]) -> Rows:
@@ -88,37 +94,128 @@ class FeatureStore:
         try:
             shard = np.load(names.with_suffix(".npy"), mmap_mode="r")
         except (OSError, ValueError):
-            return  # A shard that cannot be read is as good as none: its rows are computed again.
+            return  # The rows of a shard that cannot be read are computed again.
         if len(shard) == len(keys):
             self._shards.append(shard)
             self._index.update({key: (len(self._shards) - 1, row) for row, key in enumerate(keys)})
 
 
-def cached_rows(cut: Cut, samples: Sequence[Sample], views: Sequence[AnyView], *, title: str) -> list[Rows]:
-    """For every view the rows of ``samples`` at the cut; what is missing is computed and kept."""
-    root = catseye_home() / "features" / cut.key()[:32]
-    stores = {view: FeatureStore(root / folder_of(view)) for view in views}
-    missing = {view: list({s.sha256: s for s in samples if s.sha256 not in stores[view]}.values()) for view in views}
-    total = sum(len(some) for some in missing.values())
-    if total:
-        _check_space(root, total * row_bytes(cut))
-        with images_bar(title, total) as advance:
-            run = compiled(cut.lower())
-            for view in views:
-                _compute(cut, run, missing[view], view, stores[view], advance)
-    return [stores[view].rows([s.sha256 for s in samples]) for view in views]
+@dataclass(frozen=True)
+class Features:
+    """The outputs of a frozen trunk for a data set."""
+
+    trunk: FrozenTrunk
+    train: tuple[Rows, ...]
+    """Of the training images, one for every view."""
+    validation: Rows | None
+    """Of the validation images as they are; None where there are none."""
 
 
-def row_bytes(cut: Cut) -> int:
+def compute_features(
+    trunk: FrozenTrunk, train: Sequence[Sample], validation: Sequence[Sample], views: Sequence[View], *, title: str
+) -> Features:
+    """Features of the training images in all ``views`` and of the validation images, from the cache where possible.
+
+    Raises StoreError where they do not fit on the disk.
+    """
+    rows = cached_rows(trunk, train, views, title=f"{title}, training")
+    held_out = cached_rows(trunk, validation, ("plain",), title=f"{title}, validation")[0] if validation else None
+    return Features(trunk, tuple(rows), held_out)
+
+
+def mean_and_deviation(rows: Sequence[Rows]) -> tuple[Floats, Floats]:
+    """Mean and standard deviation (width,) of every feature over all rows."""
+    count, total, square = 0, np.zeros(()), np.zeros(())
+    for some in rows:
+        count += len(some)
+        for start in range(0, len(some), 1024):
+            part = some.take(np.arange(start, min(start + 1024, len(some)))).astype(np.float64)
+            total, square = total + part.sum(0), square + np.square(part).sum(0)
+    mean = total / count
+    deviation = np.sqrt(np.maximum(square / count - np.square(mean), 0))
+    return mean.astype(np.float32), deviation.astype(np.float32)
+
+
+def cached_rows(trunk: FrozenTrunk, samples: Sequence[Sample], views: Sequence[View], *, title: str) -> list[Rows]:
+    """For every view the rows of ``samples``; those that are missing are computed and cached."""
+    root, limit = catseye_home() / "features" / trunk.key()[:32], cache_limit()
+    with _in_use(root):
+        stores = {view: FeatureStore(root / folder_of(view)) for view in views}
+        missing = {v: list({s.sha256: s for s in samples if s.sha256 not in stores[v]}.values()) for v in views}
+        total = sum(len(some) for some in missing.values())
+        if total:
+            _check_space(root, total * row_bytes(trunk))
+            with images_bar(title, total) as advance:
+                run = compiled(trunk.frozen_model())
+                for view in views:
+                    _compute(trunk, run, missing[view], view, stores[view], advance)
+            _remove_least_recently_used(root, limit)
+        return [stores[view].rows([s.sha256 for s in samples]) for view in views]
+
+
+def row_bytes(trunk: FrozenTrunk) -> int:
     """Bytes that one image takes on disk."""
-    return cut.width * np.dtype(_dtype(cut)).itemsize
+    return trunk.width * np.dtype(_dtype(trunk)).itemsize
 
 
-def room_for(cut: Cut, images: int) -> bool:
+def fits_on_disk(trunk: FrozenTrunk, images: int) -> bool:
     """Whether the rows of so many images fit on the cache's disk."""
     home = catseye_home()
     home.mkdir(parents=True, exist_ok=True)
-    return images * row_bytes(cut) + _KEEP_FREE < shutil.disk_usage(home).free
+    return images * row_bytes(trunk) + _KEEP_FREE < shutil.disk_usage(home).free
+
+
+@contextmanager
+def _in_use(folder: Path) -> Iterator[None]:
+    """Keep other processes from removing the folder meanwhile."""
+    with on_disk(folder, "The features"):
+        folder.mkdir(parents=True, exist_ok=True)
+        handle = os.open(folder, os.O_RDONLY)
+    try:
+        with suppress(OSError):  # Some network file systems have no locks.
+            fcntl.flock(handle, fcntl.LOCK_SH)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove_least_recently_used(current: Path, limit: int) -> None:
+    """Remove features of other networks until the cache takes at most ``limit`` bytes, and say so."""
+    uses = sorted((*_use(folder), folder) for folder in current.parent.iterdir())
+    total = before = sum(size for _, size, _ in uses)
+    for _, size, folder in uses:
+        if total > limit and folder != current and _removed(folder):
+            total -= size
+    told = f"CATSEYE_CACHE_GB is {limit / 1e9:g}"
+    if total < before:
+        removed = f"{(before - total) / 1e9:.2g} GB of cached features that were used least recently"
+        console.print(f"Removed {removed}: {told}.", highlight=False)
+    if total > limit:
+        excess = f"Cached features take {total / 1e9:.2g} GB in {current.parent}"
+        console.print(f"{excess}, although {told}: they are in use.", highlight=False)
+
+
+def _use(folder: Path) -> tuple[float, int]:
+    """Time of the last use, and bytes."""
+    last, size = 0.0, 0
+    for path in (folder, *folder.rglob("*")):
+        with suppress(OSError):  # Another process may remove it meanwhile.
+            facts = path.stat()
+            last, size = max(last, facts.st_mtime), size + facts.st_size
+    return last, size
+
+
+def _removed(folder: Path) -> bool:
+    """Remove the folder unless a process uses it."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            shutil.rmtree(folder)
+            return True
+        finally:
+            os.close(handle)
+    return False
 
 
 def compiled(model: keras.Model) -> Callable[[Iterator[NDArray[np.uint8]]], Iterator[NDArray[np.float32]]]:
@@ -139,35 +236,35 @@ def compiled(model: keras.Model) -> Callable[[Iterator[NDArray[np.uint8]]], Iter
     def run(batches: Iterator[NDArray[np.uint8]]) -> Iterator[NDArray[np.float32]]:
         results: dict[int, NDArray[np.float32]] = {}
         queue.set_callback(lambda request, number: results.update({number: request.output_tensors[0].data.copy()}))
-        given = told = 0
+        sent = received = 0
         # While requests run, the next images are decoded; the queue takes no more than it has requests.
         for batch in batches:
-            queue.start_async({0: batch}, given)
-            given += 1
-            while told in results:
-                yield results.pop(told)
-                told += 1
+            queue.start_async({0: batch}, sent)
+            sent += 1
+            while received in results:
+                yield results.pop(received)
+                received += 1
         queue.wait_all()
-        yield from (results.pop(number) for number in range(told, given))
+        yield from (results.pop(number) for number in range(received, sent))
 
     return run
 
 
 def _compute(
-    cut: Cut,
+    trunk: FrozenTrunk,
     run: Callable[[Iterator[NDArray[np.uint8]]], Iterator[NDArray[np.float32]]],
     samples: Sequence[Sample],
-    view: AnyView,
+    view: View,
     store: FeatureStore,
     advance: Callable[[int, str], None],
 ) -> None:
-    size, dtype = cut.classifier.input_size, _dtype(cut)
-    step = max(1, _SHARD_BYTES // row_bytes(cut))
+    size, dtype = trunk.classifier.input_size, _dtype(trunk)
+    step = max(1, _SHARD_BYTES // row_bytes(trunk))
     for start in range(0, len(samples), step):
         part = samples[start : start + step]
         groups = (part[i : i + _BATCH] for i in range(0, len(part), _BATCH))
-        batches = (shown(load_batch(group, size), group, view) for group in groups)
-        rows = np.empty((len(part), cut.width), dtype)
+        batches = (apply_view(load_batch(group, size), group, view) for group in groups)
+        rows = np.empty((len(part), trunk.width), dtype)
         done = 0
         for result in run(batches):
             limit = np.finfo(dtype).max
@@ -177,19 +274,12 @@ def _compute(
         store.add([s.sha256 for s in part], rows)
 
 
-def _dtype(cut: Cut) -> type[np.floating]:
-    return np.float16 if cut.width > _FLOAT16_FROM else np.float32
+def _dtype(trunk: FrozenTrunk) -> type[np.floating]:
+    return np.float16 if trunk.width > _FLOAT16_FROM else np.float32
 
 
 def _check_space(root: Path, wanted: int) -> None:
-    root.mkdir(parents=True, exist_ok=True)
     free = shutil.disk_usage(root).free
     if wanted > free:
-        raise _disk_error(root, OSError(errno.ENOSPC, f"{wanted:,} bytes are needed and {free:,} are free"))
-
-
-def _disk_error(folder: Path, error: OSError) -> StoreError:
-    return StoreError(
-        f"Features could not be kept in {folder}: {error.strerror}. "
-        "Free some space, or set CATSEYE_HOME to another disk."
-    )
+        with on_disk(root, "The features"):
+            raise OSError(errno.ENOSPC, f"{wanted:,} bytes are needed and {free:,} are free")

@@ -1,6 +1,5 @@
-"""The state of a run after its last whole epoch: one file, written whole, so that ``kill -9`` costs one epoch."""
+"""Checkpoints: the state after the last whole epoch, written in one step, so ``kill -9`` loses at most one epoch."""
 
-import errno
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,24 +10,24 @@ from zipfile import BadZipFile
 import numpy as np
 from numpy.typing import NDArray
 
-from models.errors import StoreError
 from models.files import replace_whole
+from training.runs import on_disk
 
 Arrays = list[NDArray[Any]]
 
 
 @dataclass
 class Progress:
-    """Where one phase of training stands."""
+    """State of one phase of training."""
 
     phase: str
     epoch: int = 0
-    """Epochs done."""
+    """Finished epochs."""
     finished: bool = False
     best: float = float("inf")
     """Lowest validation loss so far."""
     best_epoch: int = 0
-    """The epoch that reached it; 0 is the state before the first."""
+    """The epoch that reached it; 0 is the state before the first epoch."""
     history: list[dict[str, float]] = field(default_factory=list)
     arrays: Mapping[str, Arrays] = field(default_factory=dict)
     """``weights`` now, ``best`` and ``optimizer``, each a list of arrays."""
@@ -41,7 +40,7 @@ class Checkpoint:
         self.folder, self.kept = folder, kept
 
     def load(self, phase: str) -> Progress | None:
-        """What was saved for that phase, or None; a file that cannot be read counts as none."""
+        """The saved state of that phase; None where there is none or it cannot be read."""
         try:
             with np.load(self._path(phase), allow_pickle=False) as file:
                 facts = json.loads(str(file["facts"]))
@@ -52,9 +51,9 @@ class Checkpoint:
         return Progress(**facts, arrays=arrays)
 
     def save(self, progress: Progress) -> None:
-        """Replace the phase's file; StoreError where the disk is full, and the old file stays.
+        """Replace the phase's file, except in workers other than the chief.
 
-        Nothing is written where another worker keeps the state.
+        Raises StoreError where the disk is full; the old file is then unchanged.
         """
         if not self.kept:
             return
@@ -68,17 +67,11 @@ class Checkpoint:
             "names": list(progress.arrays),
         }
         flat = {f"{name}_{i}": a for name, some in progress.arrays.items() for i, a in enumerate(some)}
-        try:
+        with on_disk(self.folder, "The state of the run"):
             replace_whole(
                 self._path(progress.phase),
                 lambda path: np.savez(path, facts=np.array(json.dumps(facts)), **flat),  # type: ignore[arg-type]  # numpy takes **flat for allow_pickle too
             )
-        except OSError as error:
-            reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
-            raise StoreError(
-                f"The state of the run could not be kept in {self.folder}: {reason}. "
-                "Free some space, then go on with --resume."
-            ) from error
 
     def _path(self, phase: str) -> Path:
         return self.folder / f"checkpoint-{phase}.npz"

@@ -1,17 +1,16 @@
-"""More than one device or machine, through ``tf.distribute``: who takes part, and what all of them agree on.
+"""Training on several devices or machines through ``tf.distribute``.
 
-Every replica (a device of a process) learns from its own share of each batch; gradients and figures are summed
-over all, so that the step is that of one process with the whole batch. One of the workers is the chief: it alone
-keeps checkpoints, report and model.
+Every replica (one device of one process) learns from its own part of each batch; gradients are summed over all, so a
+step is that of one process with the whole batch. On one machine Keras's ``model.fit`` does this. Over several machines
+it cannot (https://github.com/keras-team/keras/issues/20585), so ``Loop`` takes its place. Worker 0 is the chief: it
+alone keeps checkpoints, report and model.
 """
 
-import json
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
-from hashlib import sha256
+from dataclasses import dataclass, field
 from typing import Any
 
 import keras
@@ -20,144 +19,132 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from models.errors import BadParameter, CatseyeError
-from training.fit.checkpoint import Progress
-
-_CONFIG = "TF_CONFIG"
-_LOST = (
-    tf.errors.AbortedError,
-    tf.errors.CancelledError,
-    tf.errors.DeadlineExceededError,
-    tf.errors.InternalError,
-    tf.errors.UnavailableError,
-)
-"""What TensorFlow raises where another process has gone, depending on what it was waiting for."""
+from training.features.keras_dataset import Batches
 
 
 @dataclass(frozen=True)
 class Workers:
-    """The processes and devices that train one network together, seen from one of the processes."""
+    """``count`` processes that train one network together, seen from the process ``number``. Default: a single one."""
 
-    strategy: tf.distribute.Strategy
+    strategy: tf.distribute.Strategy = field(default_factory=tf.distribute.get_strategy)
     number: int = 0
-    """Of this process; 0 is the chief."""
     count: int = 1
-    """Processes."""
 
     @property
     def chief(self) -> bool:
-        """Whether this process keeps what is learned."""
+        """Whether this process keeps the results."""
         return self.number == 0
 
     @property
     def replicas(self) -> int:
-        """Devices of all processes, each of which learns from a share of every batch."""
+        """Devices of all processes."""
         return int(self.strategy.num_replicas_in_sync)
 
     def total(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """The sum of every process's ``values``, of one shape in all."""
+        """The sum of every process's ``values``, of the same shape in all."""
         values = np.asarray(values, np.float64)
         if self.count == 1:
             return values
-        local = self.replicas // self.count
+        local, zeros = self.replicas // self.count, np.zeros_like(values)
         each = self.strategy.experimental_distribute_values_from_function(
-            lambda context: tf.constant(
-                values if context.replica_id_in_sync_group % local == 0 else np.zeros_like(values)
-            )
+            lambda context: tf.constant(zeros if context.replica_id_in_sync_group % local else values)
         )
-        with self.together():
-            summed: NDArray[np.float64] = self.strategy.reduce("SUM", each, axis=None).numpy()
-        return summed
+        with self.scope():
+            return np.asarray(self.strategy.reduce("SUM", each, axis=None))
 
     def chiefs(self, values: NDArray[Any]) -> NDArray[np.float64]:
-        """The chief's ``values``, of one shape in all processes."""
+        """The chief's ``values``, of the same shape in all processes."""
         return self.total(values if self.chief else np.zeros(np.shape(values)))
 
     def everywhere(self, fact: bool) -> bool:
-        """Whether it is so in every process."""
+        """Whether it is true in every process."""
         return int(self.total(np.array(fact))) == self.count
 
-    def agree_on(self, facts: object) -> None:
-        """BadParameter in every process unless ``facts``, that JSON can hold, are the same in all."""
-        number = int.from_bytes(sha256(json.dumps(facts, sort_keys=True).encode()).digest()[:6], "big")
-        if not self.everywhere(number == int(self.chiefs(np.array(number)))):
-            raise BadParameter(
-                "The workers have different settings or images. Start each with the same command on the same images."
-            )
-
-    def share_progress(self, progress: Progress) -> None:
-        """Put the chief's state of a phase, which it may have read from a checkpoint, in place of this process's."""
-        facts = [progress.epoch, progress.finished, progress.best, progress.best_epoch]
-        epoch, finished, best, best_epoch = self.chiefs(np.array(facts, np.float64)).tolist()
-        progress.epoch, progress.finished = int(epoch), bool(finished)
-        progress.best, progress.best_epoch = best, int(best_epoch)
-        progress.arrays = {
-            name: [self.chiefs(array).astype(array.dtype) for array in arrays]
-            for name, arrays in progress.arrays.items()
-        }
-
-    def copy(self, model: keras.Model) -> keras.Model:
-        """The same network with variables on every device; those of ``model`` itself stay on one."""
-        with self.strategy.scope():
-            copy = keras.models.clone_model(model)
-            copy.set_weights(model.get_weights())
-        return copy
-
     @contextmanager
-    def together(self) -> Iterator[None]:
-        """Turn what TensorFlow raises where a worker is lost into one sentence."""
+    def scope(self) -> Iterator[None]:
+        """The strategy's scope; CatseyeError where another process is lost."""
         try:
             with self.strategy.scope():
                 yield
-        except _LOST as error:
+        except tf.errors.OpError as error:
+            if self.count == 1:
+                raise
             raise CatseyeError(
-                "A worker was lost, so training cannot go on. "
-                "Start all workers again with --resume; they go on from the last epoch."
+                f"Training stopped, probably because another worker did ({str(error)[:200]}). "
+                "Start all workers again with --resume; they continue from the last epoch."
             ) from error
 
 
-def workers_here() -> Workers | None:
-    """All that ``TF_CONFIG`` names, else all devices of this machine; None for one process on one device.
+class Loop:
+    """``model.fit`` over several machines, for a model that was built and compiled in the scope of the workers."""
 
-    To be called before TensorFlow runs anything. Waits for the other workers; raises BadParameter for a wrong
-    ``TF_CONFIG`` and CatseyeError where the workers do not come together.
+    def __init__(self, workers: Workers, model: keras.Model) -> None:
+        self._strategy, self._replicas, self._model = workers.strategy, workers.replicas, model
+        self._step = tf.function(self._all_replicas, reduce_retracing=True)
+
+    def epoch(self, batches: Batches, *, learn: bool, after_batch: Callable[[int], None]) -> dict[str, float]:
+        """``accuracy`` and ``loss`` of every batch once, the same in every process and as those of Keras."""
+        batches.replicas, sums = self._replicas, np.zeros(4)
+        for index in range(len(batches)):
+            images = batches.size(index)
+            parts = self._strategy.experimental_distribute_values_from_function(
+                lambda context, index=index: batches.part(index, context.replica_id_in_sync_group)
+            )
+            sums += images * np.asarray(self._step(parts, tf.constant(images, tf.float32), learn), np.float64)
+            after_batch(index)
+        loss, decay, right, weight = sums.tolist()
+        return {"accuracy": right / max(weight, 1e-12), "loss": (loss + decay) / batches.images}
+
+    def _all_replicas(self, parts: object, images: tf.Tensor, learn: bool) -> tf.Tensor:
+        each = self._strategy.run(self._one_replica, args=(parts, images, learn))
+        return self._strategy.reduce("SUM", each, axis=None)
+
+    def _one_replica(self, part: tuple[tf.Tensor, ...], images: tf.Tensor, learn: bool) -> tf.Tensor:
+        """(4,): this replica's part of the loss, of the regularization, of right predictions, and of weight."""
+        model, (inputs, targets, weights) = self._model, part
+        with tf.GradientTape() as tape:
+            logits = model(inputs, training=learn)
+            loss = tf.reduce_sum(model.loss.call(targets, logits) * weights) / images
+            decay = tf.add_n(model.losses or [tf.zeros(())]) / self._replicas
+            total = loss + decay
+        if learn:  # Keras's optimizer sums the gradients of all replicas.
+            model.optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
+        right = keras.metrics.categorical_accuracy(targets[:, : logits.shape[-1]], logits)
+        return tf.stack([loss, decay, tf.reduce_sum(right * weights) / images, tf.reduce_sum(weights) / images])
+
+
+def workers_here() -> Workers:
+    """The workers that ``TF_CONFIG`` names, else all devices of this machine.
+
+    Call it before TensorFlow runs anything. It waits for the other workers. Raises BadParameter for a wrong
+    ``TF_CONFIG``, and CatseyeError where a worker does not reach the others.
     """
-    text = os.environ.get(_CONFIG)
-    number, addresses = _place(text) if text else (0, [])
-    if len(addresses) > 1:
+    number, count = _cluster()
+    if count > 1:
         try:
             strategy = tf.distribute.MultiWorkerMirroredStrategy()
-            # TensorFlow takes SIGTERM for itself and does not end; it is to end this process, as everywhere else.
-            signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
-            return Workers(strategy, number, len(addresses))
         except (tf.errors.OpError, RuntimeError) as error:
             raise CatseyeError(
-                f"Worker {number} at {addresses[number]} does not reach the others ({_first_line(error)}). "
-                f"Start every worker that {_CONFIG} names, each at a free port that the others reach."
+                f"Worker {number} does not reach the others ({str(error)[:200]}). "
+                "Start every worker that TF_CONFIG names, each at a free port that the others reach."
             ) from error
+        # TensorFlow installs a handler that ignores SIGTERM; this restores the default.
+        signal.signal(signal.SIGTERM, signal.getsignal(signal.SIGTERM))
+        return Workers(strategy, number, count)
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
-    if len(devices) > 1:
-        return Workers(tf.distribute.MirroredStrategy([device.name for device in devices]))
-    return None
+    names = [device.name for device in devices]
+    return Workers(tf.distribute.MirroredStrategy(names) if len(names) > 1 else tf.distribute.get_strategy())
 
 
-def _place(text: str) -> tuple[int, list[str]]:
-    """This process's number and the addresses of all, the chief first, as ``TF_CONFIG`` gives them."""
+def _cluster() -> tuple[int, int]:
+    """This process's number, the chief's being 0, and how many there are, as ``TF_CONFIG`` says."""
+    if not os.environ.get("TF_CONFIG"):
+        return 0, 1
     try:
-        config = json.loads(text)
-        cluster: Mapping[str, Sequence[str]] = config["cluster"]
-        task = str(config["task"]["type"])
-        index = int(config["task"]["index"])
-        addresses = [str(address) for kind in ("chief", "worker") for address in cluster.get(kind, ())]
-        number = index + (len(cluster.get("chief", ())) if task == "worker" else 0)
-        if task not in ("chief", "worker") or not 0 <= index < len(cluster[task]):
-            raise ValueError(f"there is no {task} {index}")
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise BadParameter(
-            f'{_CONFIG} cannot be read ({_first_line(error)}). It looks like {{"cluster": {{"worker": '
-            '["host1:4000", "host2:4000"]}, "task": {"type": "worker", "index": 0}}.'
-        ) from error
-    return number, addresses
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().partition("\n")[0] or type(error).__name__)[:200]
+        resolver = tf.distribute.cluster_resolver.TFConfigClusterResolver()
+        cluster = resolver.cluster_spec().as_dict()
+        addresses = [*cluster.get("chief", []), *cluster.get("worker", [])]
+        return addresses.index(cluster[resolver.task_type][resolver.task_id]), len(addresses)
+    except (ValueError, LookupError, TypeError, AttributeError) as error:
+        example = '{"cluster": {"worker": ["host1:4000", "host2:4000"]}, "task": {"type": "worker", "index": 0}}'
+        raise BadParameter(f"TF_CONFIG cannot be read ({str(error)[:200]}). It looks like {example}.") from error

@@ -1,8 +1,7 @@
-"""Which of the four ways to freeze a network suits the data: the lecture's last slide, measured.
+"""How much of the network to freeze, chosen by the size of the data set and its similarity to the pretraining data.
 
-Two questions decide. *How much data?* counts the images of the smallest class. *How like the data the
-network was trained on?* asks how well its frozen features already tell the classes apart, as Cohen's kappa
-of the head trained on them alone (1: always right, 0: no better than chance).
+Size is the number of training images of the smallest class. Similarity is measured by how well the frozen features
+separate the classes: Cohen's kappa, on the validation images, of a head trained on them (1: perfect, 0: chance).
 """
 
 from dataclasses import dataclass
@@ -12,41 +11,41 @@ from numpy.typing import NDArray
 
 from models.network.freezing import Freeze
 
-MUCH = 1000
-"""Images of the smallest class from which data count as much."""
-ALIKE = 0.9
-"""Kappa of the frozen features from which data count as like those of the pretraining."""
+LARGE = 1000
+"""Images of the smallest class from which a data set counts as large."""
+SIMILAR = 0.9
+"""Kappa of the frozen features from which data count as similar to the pretraining data."""
 
 
 @dataclass(frozen=True)
 class Choice:
-    """A way to freeze, and why."""
+    """How much to freeze, and why."""
 
     freeze: Freeze
     reason: str
 
 
 def choose(smallest_class: int, kappa: float | None) -> Choice:
-    """The way for that much data and that likeness; ``kappa`` None means that nothing could be measured."""
+    """How much to freeze for that size and similarity; ``kappa`` is None where it cannot be measured."""
     if kappa is None:
-        return Choice("head", "there are no validation images to measure a likeness by, so the base stays as it is")
-    much, alike = smallest_class >= MUCH, kappa >= ALIKE
+        return Choice("head", "there are no validation images to measure the similarity to the pretraining data with")
+    large, similar = smallest_class >= LARGE, kappa >= SIMILAR
     facts = (
-        f"the smallest class has {smallest_class} training images ({'much' if much else 'little'}, from {MUCH} on), "
-        f"frozen features reach a kappa of {kappa:.2f} ({'alike' if alike else 'unlike'}, from {ALIKE} on)"
+        f"the smallest class has {smallest_class} training images ({'at least' if large else 'fewer than'} {LARGE}), "
+        f"and a classifier on frozen features reaches a kappa of {kappa:.2f} "
+        f"({'at least' if similar else 'less than'} {SIMILAR})"
     )
-    if much and not alike:
-        return Choice("none", f"{facts}: train everything")
-    if much:
+    if large and not similar:
+        return Choice("none", f"{facts}: train all layers")
+    if large:
         return Choice("few", f"{facts}: train all but the early layers")
-    if alike:
-        return Choice("head", f"{facts}: train the classifier alone")
-    return Choice("most", f"{facts}: train the top of the base")
+    if similar:
+        return Choice("head", f"{facts}: train the new classifier only")
+    return Choice("most", f"{facts}: train the last layers")
 
 
 def kappa(truth: NDArray[np.int64], predicted: NDArray[np.int64]) -> float:
     """Cohen's kappa: agreement beyond what the classes' frequencies give by chance."""
-    labels = np.union1d(truth, predicted)
-    agreed = float(np.mean(truth == predicted))
-    chance = float(sum(np.mean(truth == k) * np.mean(predicted == k) for k in labels))
-    return 1.0 if chance >= 1 else (agreed - chance) / (1 - chance)
+    from sklearn.metrics import cohen_kappa_score
+
+    return 1.0 if np.array_equal(truth, predicted) else float(cohen_kappa_score(truth, predicted))

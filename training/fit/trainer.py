@@ -1,12 +1,11 @@
-"""The two phases of training: the new head alone, then the top of the base together with it.
+"""One phase of training: the new head alone, or the unfrozen layers together with it.
 
-Early stopping keeps the weights of the epoch with the lowest validation loss; the state before the first
-epoch counts too, so that a phase can only improve on what it was given. After every epoch the whole state
-goes to a checkpoint, and a run with the same seed that is resumed ends where it would have ended.
+Early stopping keeps the weights of the epoch with the lowest validation loss. The state before the first epoch counts
+too, so a phase never ends worse than it began. After every epoch the whole state is written to a checkpoint, from
+which a resumed run continues to the same result.
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import keras
@@ -14,24 +13,22 @@ import numpy as np
 from numpy.typing import NDArray
 
 from models.network.classifier import LOGITS, Classifier
-from training.features.frozen_trunk import Cut
+from training.console import images_bar
+from training.features.frozen_trunk import FrozenTrunk
 from training.features.keras_dataset import Batches
 from training.fit.checkpoint import Arrays, Checkpoint, Progress
-from training.fit.distributed import Workers
-from training.fit.layer_rates import Shares
-from training.fit.loop import Loop, right_answers
-from training.fit.optimizer import optimizer
-from training.report.progress import images_bar
+from training.fit.distributed import Loop, Workers
+from training.fit.optimizer import LayerRates, optimizer
 
 Floats = NDArray[np.float32]
 _SMALLEST_DEVIATION = 1e-3
-_LEAST_OF_ITS_DEPTH = 0.5
-"""Share of the middle deviation of its depth that a feature's counts as at least."""
+_SMALLEST_OF_ITS_DEPTH = 0.5
+"""A feature's deviation counts as at least this part of the median deviation of its depth."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Schedule:
-    """How long and how fast one phase learns; the rate warms up over one epoch, then falls as a cosine."""
+    """Length and learning rate of one phase; the rate warms up over one epoch, then follows a cosine decay."""
 
     phase: str
     title: str
@@ -40,18 +37,18 @@ class Schedule:
     learning_rate: float
     label_smoothing: float = 0.0
     loss: keras.losses.Loss | None = None
-    """Instead of the cross-entropy with the labels; targets may then be wider than the logits."""
-    shares: Shares = field(default_factory=dict)
-    """Of the learning rate, for every weight that learns; layers that are not named have all of it."""
+    """In place of the cross-entropy with the labels; targets may then be wider than the logits."""
+    layer_rates: LayerRates = field(default_factory=dict)
+    """Factors of the learning rate; layers that are not named have all of it."""
     clip_norm: float = 0.0
-    """Norm that the gradient of a step may have, all variables together; 0: any."""
+    """Gradients are clipped to this global norm; 0 does not clip."""
 
 
 class StandardHead:
-    """The classifier's last layer over standardised features, whose scale is folded back into its kernel.
+    """The classifier's last layer over standardised features; ``fold`` puts the scale back into its kernel.
 
-    Features of several depths differ in size by orders of magnitude; standardised, one learning rate and
-    one L2 suit all. A head with batch normalisation does this by itself and is trained as it is.
+    Features of several depths differ in size by orders of magnitude; standardised, one learning rate and one L2
+    suit all. A head with batch normalisation does this itself and is trained as it is.
     """
 
     def __init__(self, classifier: Classifier, mean: Floats, deviation: Floats, *, l2: float, dropout: float) -> None:
@@ -59,10 +56,12 @@ class StandardHead:
         self.own = len(classifier.head_layers()) > (2 if dropout else 1)
         self.mean, self.deviation = mean, _scales(classifier, deviation)
         self._dropout = keras.layers.Dropout(dropout)
-        # From zero the problem is convex and the start is the same for every seed.
+        # With zeros the problem is convex and its start does not depend on the seed.
         self._dense = keras.layers.Dense(
             classifier.classes, kernel_initializer="zeros", kernel_regularizer=keras.regularizers.L2(l2)
         )
+        if self.own:
+            classifier.model.get_layer(LOGITS).kernel.regularizer = keras.regularizers.L2(l2)
 
     def __call__(self, embedding: keras.KerasTensor) -> keras.KerasTensor:
         """Embedding (batch, embedding_size) -> logits (batch, classes)."""
@@ -73,17 +72,17 @@ class StandardHead:
         standard = (embedding - self.mean) * (1 / self.deviation).astype(np.float32)
         return self._dense(self._dropout(standard))
 
-    def model(self, cut: Cut | None = None) -> keras.Model:
-        """What crosses the cut -> logits; without a cut: embedding -> logits."""
-        if cut is None:
+    def model(self, trunk: FrozenTrunk | None = None) -> keras.Model:
+        """Outputs of the trunk -> logits; without a trunk: embedding -> logits."""
+        if trunk is None:
             embedding = keras.Input((self.classifier.head.embedding_size,), name="features")
             return keras.Model(embedding, self(embedding), name="head")
-        upper = cut.upper()
-        inputs = upper.inputs if len(upper.inputs) > 1 else upper.inputs[0]
-        return keras.Model(inputs, self(upper.output), name="top")
+        trained = trunk.trained_model()
+        inputs = trained.inputs if len(trained.inputs) > 1 else trained.inputs[0]
+        return keras.Model(inputs, self(trained.output), name="top")
 
     def fold(self) -> None:
-        """Write what was learned into the classifier's own logits layer."""
+        """Write the trained weights into the classifier's own logits layer."""
         if self.own:
             return
         kernel, bias = self._dense.get_weights()
@@ -92,16 +91,16 @@ class StandardHead:
 
 
 def _scales(classifier: Classifier, deviation: Floats) -> Floats:
-    """What features are divided by: their deviations, but for those that hardly vary on these images.
+    """What features are divided by: their deviations, raised to a minimum.
 
-    A channel that is nearly always silent would be multiplied by hundreds, and as soon as fine-tuning wakes it the
-    logits are beyond all measure.
+    A channel that is nearly always zero would be multiplied by hundreds, and the logits would explode as soon as
+    fine-tuning activates it.
     """
-    least = np.full_like(deviation, _SMALLEST_DEVIATION * max(1e-6, deviation.max()))
+    smallest = np.full_like(deviation, _SMALLEST_DEVIATION * max(1e-6, deviation.max()))
     for pool in classifier.head.pools:
         depth = slice(pool.start, pool.stop)
-        least[depth] = np.maximum(least[depth], _LEAST_OF_ITS_DEPTH * np.median(deviation[depth]))
-    return np.maximum(deviation, least)
+        smallest[depth] = np.maximum(smallest[depth], _SMALLEST_OF_ITS_DEPTH * np.median(deviation[depth]))
+    return np.maximum(deviation, smallest)
 
 
 def fit(
@@ -112,97 +111,120 @@ def fit(
     checkpoint: Checkpoint,
     workers: Workers | None = None,
 ) -> Progress:
-    """Train ``model`` (which ends in logits) and leave the best epoch's weights in it.
+    """Train ``model``, which ends in logits, and leave the best epoch's weights in it.
 
-    Without validation data the last epoch counts as the best. Whatever the checkpoint holds is gone on with.
-    With ``workers``, each of them calls this alike, and all end with the same weights.
+    Without validation data the last epoch is the best. Continues from the checkpoint, where there is one. Every
+    process of ``workers`` has to call this alike, and all end with the same weights.
     """
-    if workers is None:
-        return _fit(model, train, validation, schedule, checkpoint)
-    with workers.together():
-        progress = _fit(workers.copy(model), train, validation, schedule, checkpoint, workers)
+    workers = workers or Workers()
+    if workers.replicas == 1:
+        return _Phase(model, train, validation, schedule, checkpoint, workers).run()
+    with workers.scope():
+        copy = keras.models.clone_model(model)  # With variables on every device.
+        copy.set_weights(model.get_weights())
+        progress = _Phase(copy, train, validation, schedule, checkpoint, workers).run()
     _put(model.variables, progress.arrays["best"])
     return progress
 
 
-def _fit(
-    model: keras.Model,
-    train: Batches,
-    validation: Batches | None,
-    schedule: Schedule,
-    checkpoint: Checkpoint,
-    workers: Workers | None = None,
-) -> Progress:
-    steps = max(1, len(train))
-    rate = keras.optimizers.schedules.CosineDecay(
-        0.0, steps * max(1, schedule.epochs - 1), warmup_target=schedule.learning_rate, warmup_steps=steps
-    )
-    model.compile(
-        optimizer=optimizer(
-            model,
-            rate,
-            schedule.shares,
-            clip_norm=schedule.clip_norm,
-            replicas=workers.replicas if workers is not None else 1,
-        ),
-        loss=schedule.loss
-        or keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=schedule.label_smoothing),
-        weighted_metrics=[keras.metrics.MeanMetricWrapper(right_answers, name="accuracy")],
-        jit_compile=False,  # XLA makes depthwise networks ten times slower on a CPU
-    )
-    model.optimizer.build(model.trainable_variables)
-    loop = Loop(workers, model) if workers is not None else None
-    progress = checkpoint.load(schedule.phase)
-    resumed = progress is not None
-    if workers is not None:
-        resumed = not workers.everywhere(progress is None)
-    if progress is None:
-        progress = _start(model, None if resumed else validation, schedule.phase, loop)
-    if workers is not None:
-        workers.share_progress(progress)
-    if resumed or workers is not None:
-        _put(model.variables, progress.arrays["weights"])
-        _put(model.optimizer.variables, progress.arrays["optimizer"])
-    train.epoch = progress.epoch
-    if not (progress.finished or _out_of_patience(progress, schedule)) and progress.epoch < schedule.epochs:
-        with images_bar(schedule.title, train.images * schedule.epochs) as advance:
-            advance(train.images * progress.epoch, "")
-            epochs = _Epochs(progress, schedule, checkpoint, validation is not None, train, advance)
-            if loop is not None:
-                _together(loop, model, train, validation, range(progress.epoch, schedule.epochs), epochs)
-            else:
-                model.fit(
-                    train,
-                    validation_data=validation,
-                    epochs=schedule.epochs,
-                    initial_epoch=progress.epoch,
-                    shuffle=False,
-                    verbose=0,
-                    callbacks=[epochs],
-                )
-    if not progress.finished:
-        progress.finished = True
-        checkpoint.save(progress)
-    _put(model.variables, progress.arrays["best"])
-    return progress
-
-
-class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
-    """After each epoch: the figures, the best weights, the checkpoint, and whether to stop."""
+class _Phase(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no types
+    """One phase. As a callback it keeps figures, best weights and checkpoint, and stops early."""
 
     def __init__(
         self,
-        progress: Progress,
+        model: keras.Model,
+        train: Batches,
+        validation: Batches | None,
         schedule: Schedule,
         checkpoint: Checkpoint,
-        validated: bool,
-        train: Batches,
-        advance: Callable[[int, str], None],
+        workers: Workers,
     ) -> None:
         super().__init__()
-        self._progress, self._schedule, self._checkpoint = progress, schedule, checkpoint
-        self._validated, self._train, self._advance = validated, train, advance
-        self._seen = 0
+        self._network, self._train, self._validation = model, train, validation
+        self._schedule, self._checkpoint, self._workers = schedule, checkpoint, workers
+        for batches in filter(None, (train, validation)):
+            batches.replicas = workers.replicas
+        self._compile()
+        self._loop = Loop(workers, model) if workers.count > 1 else None
+
+    def run(self) -> Progress:
+        """Train to the end, with the best weights in the model."""
+        model, schedule = self._network, self._schedule
+        progress = self._progress = self._begin()
+        self._train.epoch = progress.epoch
+        if not (progress.finished or self._out_of_patience()) and progress.epoch < schedule.epochs:
+            with images_bar(schedule.title, self._train.images * schedule.epochs) as self._advance:
+                self._advance(self._train.images * progress.epoch, "")
+                self._fit()
+        if not progress.finished:
+            progress.finished = True
+            self._checkpoint.save(progress)
+        _put(model.variables, progress.arrays["best"])
+        return progress
+
+    def _compile(self) -> None:
+        schedule, model, steps = self._schedule, self._network, max(1, len(self._train))
+        rate = keras.optimizers.schedules.CosineDecay(
+            0.0, steps * max(1, schedule.epochs - 1), warmup_target=schedule.learning_rate, warmup_steps=steps
+        )
+        replicas, smoothing = self._workers.replicas, schedule.label_smoothing
+        model.compile(
+            optimizer=optimizer(model, rate, schedule.layer_rates, clip_norm=schedule.clip_norm, replicas=replicas),
+            loss=schedule.loss or keras.losses.CategoricalCrossentropy(from_logits=True, label_smoothing=smoothing),
+            weighted_metrics=[keras.metrics.MeanMetricWrapper(right_predictions, name="accuracy")],
+            jit_compile=False,  # XLA makes depthwise networks ten times slower on a CPU
+        )
+        model.optimizer.build(model.trainable_variables)
+
+    def _begin(self) -> Progress:
+        """The state that the checkpoint holds, the same in every process, or that before the first epoch."""
+        model, workers = self._network, self._workers
+        progress = self._checkpoint.load(self._schedule.phase)
+        resumed = not workers.everywhere(progress is None)
+        if progress is None:
+            best = math.inf if resumed or self._validation is None else self._evaluate(self._validation)["loss"]
+            weights = _copy(model.variables)
+            arrays = {"weights": weights, "best": weights, "optimizer": _copy(model.optimizer.variables)}
+            progress = Progress(self._schedule.phase, best=best, arrays=arrays)
+        if workers.count > 1:
+            _share(progress, workers)
+        if resumed or workers.count > 1:
+            _put(model.variables, progress.arrays["weights"])
+            _put(model.optimizer.variables, progress.arrays["optimizer"])
+        return progress
+
+    def _fit(self) -> None:
+        """Keras's ``fit``; over several machines the same steps by ``Loop``."""
+        first, last = self._progress.epoch, self._schedule.epochs
+        if self._loop is None:
+            self._network.fit(
+                self._train,
+                validation_data=self._validation,
+                epochs=last,
+                initial_epoch=first,
+                shuffle=False,
+                verbose=0,
+                callbacks=[self],
+            )
+            return
+        self.set_model(self._network)
+        self.model.stop_training = False
+        for number in range(first, last):
+            self.on_epoch_begin(number)
+            # Keras counts one epoch before the first, when it looks at the shapes of the batches.
+            self._train.epoch = number + 1
+            figures = self._loop.epoch(self._train, learn=True, after_batch=self.on_train_batch_end)
+            if self._validation is not None:
+                figures |= {f"val_{key}": value for key, value in self._evaluate(self._validation).items()}
+            self.on_epoch_end(number, figures)
+            if self.model.stop_training:
+                break
+
+    def _evaluate(self, batches: Batches) -> dict[str, float]:
+        if self._loop is not None:
+            return self._loop.epoch(batches, learn=False, after_batch=lambda batch: None)
+        figures = self._network.evaluate(batches, verbose=0, return_dict=True)
+        return {key: float(value) for key, value in figures.items()}
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._seen = 0
@@ -218,51 +240,32 @@ class _Epochs(keras.callbacks.Callback):  # type: ignore[misc]  # Keras has no t
         progress.epoch = epoch + 1
         progress.history.append({"epoch": float(epoch + 1), **figures})
         self._advance(0, " ".join(f"{key} {value:.3f}" for key, value in figures.items() if "loss" in key))
-        weights = _copy(self.model.variables)
-        best = progress.arrays["best"]
+        weights, best = _copy(self.model.variables), progress.arrays["best"]
         loss = figures.get("val_loss", math.inf)
-        if not self._validated or loss < progress.best:
+        if self._validation is None or loss < progress.best:
             progress.best, progress.best_epoch, best = loss, progress.epoch, weights
         progress.arrays = {"weights": weights, "best": best, "optimizer": _copy(self.model.optimizer.variables)}
         self._checkpoint.save(progress)
-        if self._validated and _out_of_patience(progress, self._schedule):
+        if self._validation is not None and self._out_of_patience():
             self.model.stop_training = True
 
-
-def _together(
-    loop: Loop, model: keras.Model, train: Batches, validation: Batches | None, numbers: range, epochs: _Epochs
-) -> None:
-    """What ``model.fit`` does, with all workers; they have the same figures, so they stop alike."""
-    epochs.set_model(model)
-    model.stop_training = False
-    for number in numbers:
-        epochs.on_epoch_begin(number)
-        # Keras counts one epoch before the first, when it looks at the shapes of the batches.
-        train.epoch = number + 1
-        figures = loop.epoch(train, epochs.on_train_batch_end)
-        if validation is not None:
-            figures |= {f"val_{key}": value for key, value in loop.evaluate(validation).items()}
-        epochs.on_epoch_end(number, figures)
-        if model.stop_training:
-            break
+    def _out_of_patience(self) -> bool:
+        progress = self._progress
+        return math.isfinite(progress.best) and progress.epoch - progress.best_epoch >= self._schedule.patience
 
 
-def _start(model: keras.Model, validation: Batches | None, phase: str, loop: Loop | None) -> Progress:
-    best = math.inf
-    if validation is not None and loop is not None:
-        best = loop.evaluate(validation)["loss"]
-    elif validation is not None:
-        best = float(model.evaluate(validation, verbose=0, return_dict=True)["loss"])
-    weights = _copy(model.variables)
-    return Progress(
-        phase,
-        best=best,
-        arrays={"weights": weights, "best": weights, "optimizer": _copy(model.optimizer.variables)},
-    )
+def right_predictions(targets: keras.KerasTensor, logits: keras.KerasTensor) -> keras.KerasTensor:
+    """1 (batch,) where the predicted label is the target's; a teacher's targets after the labels' do not count."""
+    return keras.metrics.categorical_accuracy(targets[:, : logits.shape[-1]], logits)
 
 
-def _out_of_patience(progress: Progress, schedule: Schedule) -> bool:
-    return math.isfinite(progress.best) and progress.epoch - progress.best_epoch >= schedule.patience
+def _share(progress: Progress, workers: Workers) -> None:
+    """Replace this process's state by the chief's."""
+    facts = [progress.epoch, progress.finished, progress.best, progress.best_epoch]
+    epoch, finished, progress.best, best_epoch = workers.chiefs(np.array(facts, np.float64)).tolist()
+    progress.epoch, progress.finished, progress.best_epoch = int(epoch), bool(finished), int(best_epoch)
+    arrays = progress.arrays.items()
+    progress.arrays = {name: [workers.chiefs(a).astype(a.dtype) for a in each] for name, each in arrays}
 
 
 def _copy(variables: list[keras.Variable]) -> Arrays:

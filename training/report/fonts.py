@@ -1,4 +1,4 @@
-"""Letters that a plot can draw: fonts for the labels' scripts, or numbers where no installed font has them."""
+"""Fonts for class labels in plots; numbers instead of labels where no installed font has their letters."""
 
 import unicodedata
 from collections.abc import Iterable, Sequence
@@ -9,28 +9,28 @@ from matplotlib.font_manager import fontManager, get_font
 
 _FIRST = "DejaVu Sans"
 """Comes with matplotlib."""
-_UNFIT = ("lastresort", "emoji")
-"""Fonts of boxes, and of bitmaps that matplotlib cannot draw."""
+_EXCLUDED = ("lastresort", "emoji")
+"""Fonts of placeholder boxes, and of bitmaps that matplotlib cannot draw."""
 _LONGEST = 24
 
 
 @dataclass(frozen=True, kw_only=True)
-class Lettering:
-    """How labels stand in plots: ``names`` in their order, to be drawn with the font ``families``."""
+class PlotLabels:
+    """Labels as a plot can draw them: ``names`` in the labels' order, in the font ``families``."""
 
     names: tuple[str, ...]
     families: tuple[str, ...]
     numbered: bool
-    """Whether the names are numbers 1, 2 ... since no font has the letters; the report then lists them."""
+    """Whether the names are the numbers 1, 2 ..., which the report lists, since no font has the letters."""
 
 
-def lettering(labels: Sequence[str]) -> Lettering:
-    """Labels as they can be drawn here, long ones cut short."""
+def plot_labels(labels: Sequence[str]) -> PlotLabels:
+    """Labels as they can be drawn on this machine, long ones shortened."""
     families = families_for(labels)
     if families is None:
         numbers = tuple(str(i) for i in range(1, len(labels) + 1))
-        return Lettering(names=numbers, families=(_FIRST,), numbered=True)
-    return Lettering(names=_shortened(labels), families=families, numbered=False)
+        return PlotLabels(names=numbers, families=(_FIRST,), numbered=True)
+    return PlotLabels(names=_shortened(labels), families=families, numbered=False)
 
 
 def families_for(texts: Iterable[str]) -> tuple[str, ...] | None:
@@ -48,10 +48,9 @@ def families_for(texts: Iterable[str]) -> tuple[str, ...] | None:
 
 
 def _shortened(labels: Sequence[str]) -> tuple[str, ...]:
-    """Cut in the middle, since names that begin alike often end differently."""
+    """Shortened in the middle, since names with the same beginning often end differently."""
     half = _LONGEST // 2
-    short = [text if len(text) <= _LONGEST else f"{text[:half]}…{text[1 - half :]}" for text in labels]
-    return tuple(short)
+    return tuple(text if len(text) <= _LONGEST else f"{text[:half]}…{text[1 - half :]}" for text in labels)
 
 
 def _visible(letter: str) -> bool:
@@ -64,7 +63,7 @@ def _candidates() -> tuple[tuple[str, str], ...]:
     found: dict[str, str] = {}
     for entry in sorted(fontManager.ttflist, key=lambda entry: (entry.name, entry.fname)):
         usual = entry.style == "normal" and entry.weight in (400, "normal", "regular", "book")
-        if usual and not any(word in entry.name.replace(" ", "").lower() for word in _UNFIT):
+        if usual and not any(word in entry.name.replace(" ", "").lower() for word in _EXCLUDED):
             found.setdefault(entry.name, entry.fname)
     return tuple((path, name) for name, path in found.items())
 
@@ -75,7 +74,7 @@ def _path_of(family: str) -> str:
 
 @lru_cache
 def _letters(path: str) -> frozenset[int]:
-    """The code points that a font file has a picture for; none where the file cannot be read."""
+    """The code points that a font file has; none where it cannot be read."""
     try:
         return frozenset(get_font(path).get_charmap())
     except (OSError, RuntimeError):

@@ -1,8 +1,9 @@
-"""The pictures of a run: learning curves, confusion matrix, calibration, classes. Each function returns a PNG."""
+"""The plots of a run: learning curves, confusion matrix, calibration, classes. Each function returns a PNG."""
 
 import io
 from collections.abc import Sequence
 from itertools import cycle
+from math import ceil
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -16,7 +17,7 @@ from numpy.typing import NDArray
 
 from training.evaluate.calibration import Reliability
 from training.evaluate.metrics import ClassRow
-from training.report.fonts import Lettering, lettering
+from training.report.fonts import PlotLabels, plot_labels
 
 INK, FAINT, GRID = "#1f2328", "#656d76", "#e4e7eb"
 BLUE, ORANGE = "#0b62a4", "#c8511b"
@@ -26,10 +27,11 @@ _CURVES = (("#7a4fa3", "s"), (ORANGE, "^"), ("#3b8f5a", "D"), (BLUE, "o"))
 _DPI = 144
 _MOST_NUMBERS, _MOST_NAMES, _MOST_BARS = 20, 60, 40
 PHASE_TITLES = {"head": "new head", "top": "fine-tuning"}
+"""Not shown for a network that is trained from scratch, which has one phase."""
 
 
 class Phase(Protocol):
-    """What a phase of training left: its name, figures of each epoch, and the epoch whose weights were kept."""
+    """A phase of training: its name, the metrics of each epoch, and the epoch whose weights are kept."""
 
     phase: str
     history: list[dict[str, float]]
@@ -37,7 +39,7 @@ class Phase(Protocol):
 
 
 def learning_curves(phases: Sequence[Phase]) -> bytes:
-    """Loss and accuracy by epoch, the phases one after the other; a ring marks the epoch that was kept."""
+    """Loss and accuracy by epoch, the phases one after the other; a ring marks the epoch that is kept."""
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     pair: Sequence[Axes] = figure.subplots(1, 2)
     for axes, key in zip(pair, ("loss", "accuracy"), strict=True):
@@ -66,14 +68,14 @@ def _curves(axes: Axes, phases: Sequence[Phase], key: str) -> None:
             axes.axvline(start + 0.5, color=FAINT, lw=0.9, ls=(0, (4, 3)))
         if len(phase.history):
             x = start + 0.5 if start else 0.5
-            title = PHASE_TITLES.get(phase.phase, phase.phase)
+            title = PHASE_TITLES.get(phase.phase, phase.phase) if len(phases) > 1 or phase.phase == "head" else ""
             axes.text(x, 1.01, f" {title}", transform=axes.get_xaxis_transform(), fontsize=8, color=FAINT)
         start += len(phase.history)
     axes.set_xlim(0.5, max(start, 1) + 0.5)
 
 
 def confusion(matrix: NDArray[np.int64], labels: Sequence[str]) -> bytes:
-    """Counts ``(classes, classes)``, rows true, coloured by the share of the row; rare mistakes show too."""
+    """Counts ``(classes, classes)``, rows true, coloured by the share of the row."""
     classes = len(labels)
     side = float(np.clip(1.6 + 0.42 * classes, 3.8, 13))
     figure = Figure(figsize=(side + 1.2, side), layout="constrained")
@@ -85,7 +87,7 @@ def confusion(matrix: NDArray[np.int64], labels: Sequence[str]) -> bytes:
         edge.set_visible(False)
     axes.set_xlabel("predicted", color=INK)
     axes.set_ylabel("true", color=INK)
-    _name_ticks(axes, lettering(labels), crowded=classes > _MOST_NAMES)
+    _name_ticks(axes, plot_labels(labels))
     if classes <= _MOST_NUMBERS:
         _numbers(axes, matrix, shares, small=classes > 10)
     bar = figure.colorbar(picture, ax=axes, fraction=0.04, aspect=30, pad=0.03, format=PercentFormatter(1.0))
@@ -106,7 +108,7 @@ def _numbers(axes: Axes, matrix: NDArray[np.int64], shares: NDArray[np.float64],
 
 
 def reliability_diagram(before: Reliability, after: Reliability, temperature: float) -> bytes:
-    """Accuracy against confidence, as the network says it and after division by the temperature."""
+    """Accuracy against confidence, before and after division by the temperature."""
     figure = Figure(figsize=(9, 4.2), layout="constrained")
     top, bottom = figure.subplots(2, 2, height_ratios=(3, 1), sharex=True, sharey="row")
     titles = (f"as trained: error {before.error:.3f}", f"temperature {temperature:.2f}: error {after.error:.3f}")
@@ -125,7 +127,7 @@ def reliability_diagram(before: Reliability, after: Reliability, temperature: fl
 
 
 def class_bars(rows: Sequence[ClassRow]) -> bytes:
-    """Recall of each class with its 95 % interval, and its precision; the weakest first, at most forty."""
+    """Recall of each class with its 95 % interval, and its precision; the lowest first, at most forty."""
     shown = sorted((row for row in rows if row.images), key=lambda row: row.recall)[:_MOST_BARS]
     figure = Figure(figsize=(8, 1.3 + 0.34 * max(2, len(shown))), layout="constrained")
     axes = figure.subplots()
@@ -140,10 +142,10 @@ def class_bars(rows: Sequence[ClassRow]) -> bytes:
     axes.plot(precision, places, "D", color=ORANGE, ms=5.5, mec="white", mew=0.8, label="precision")
     axes.set(xlim=(0, 1.005), ylim=(len(shown) - 0.4, -0.6))
     axes.xaxis.set_major_formatter(PercentFormatter(1.0))
-    letters = lettering([row.label for row in rows])
-    names = dict(zip((row.label for row in rows), letters.names, strict=True))
+    labels = plot_labels([row.label for row in rows])
+    names = dict(zip((row.label for row in rows), labels.names, strict=True))
     axes.set_yticks(places, [f"{names[row.label]}  ({row.images})" for row in shown])
-    _letter(axes.get_yticklabels(), letters)
+    _set_font(axes.get_yticklabels(), labels)
     axes.legend(frameon=False, fontsize=8, loc="upper left", bbox_to_anchor=(1.0, 1.0))
     return _png(figure)
 
@@ -160,14 +162,14 @@ def accuracy_lines(shares: Sequence[float], lines: Sequence[Line]) -> bytes:
     """Accuracy of several networks against the shift of the test images, with 95 % intervals as bands."""
     figure = Figure(figsize=(7.2, 4.2), layout="constrained")
     axes = figure.subplots()
-    _style(axes, "accuracy as test images are moved, with 95 % intervals")
+    _style(axes, "accuracy on shifted test images, with 95 % intervals")
     for number, (line, (colour, marker)) in enumerate(zip(lines, cycle(_CURVES), strict=False)):
-        # Each is thinner than the one before, so that curves that lie on each other can all be seen.
+        # Each is thinner than the one before, so that curves that coincide can all be seen.
         width = 1.8 + 1.1 * (len(lines) - 1 - number)
         low, high = zip(*line.intervals, strict=True)
         axes.fill_between(shares, low, high, color=colour, alpha=0.13, lw=0)
         axes.plot(shares, line.values, color=colour, marker=marker, ms=3.5 + width, lw=width, label=line.name)
-    axes.set(xlabel="moved by this share of the side", xlim=(shares[0] - 0.004, shares[-1] + 0.004))
+    axes.set(xlabel="shift, as share of the side", xlim=(shares[0] - 0.004, shares[-1] + 0.004))
     axes.set_xticks(shares)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(PercentFormatter(1.0, decimals=0))
@@ -175,11 +177,10 @@ def accuracy_lines(shares: Sequence[float], lines: Sequence[Line]) -> bytes:
     return _png(figure)
 
 
-def _name_ticks(axes: Axes, letters: Lettering, *, crowded: bool) -> None:
-    """The class names on both axes; where there are too many, every few only."""
-    step = max(1, -(-len(letters.names) // _MOST_NAMES)) if crowded else 1
-    places = np.arange(0, len(letters.names), step)
-    names = [letters.names[i] for i in places]
+def _name_ticks(axes: Axes, labels: PlotLabels) -> None:
+    """The class names on both axes; where there are too many, only every n-th."""
+    places = np.arange(0, len(labels.names), ceil(len(labels.names) / _MOST_NAMES))
+    names = [labels.names[i] for i in places]
     short = max(map(len, names)) * len(names) < 40
     axes.set_xticks(places, names)
     axes.set_yticks(places, names)
@@ -191,14 +192,14 @@ def _name_ticks(axes: Axes, letters: Lettering, *, crowded: bool) -> None:
         for text in axes.get_xticklabels():
             text.set_verticalalignment("top")
     size = 9 if len(names) <= 20 else 7 if len(names) <= 40 else 5.5
-    _letter([*axes.get_xticklabels(), *axes.get_yticklabels()], letters, size)
+    _set_font([*axes.get_xticklabels(), *axes.get_yticklabels()], labels, size)
 
 
-def _letter(texts: Sequence[Text], letters: Lettering, size: float = 9) -> None:
+def _set_font(texts: Sequence[Text], labels: PlotLabels, size: float = 9) -> None:
     for text in texts:
-        text.set_fontproperties(FontProperties(family=list(letters.families), size=size))
+        text.set_fontproperties(FontProperties(family=list(labels.families), size=size))
         text.set_color(INK)
-        # A label may hold dollar signs, which are no formula here.
+        # A label with dollar signs is not a formula.
         text.set_parse_math(False)
 
 
@@ -214,7 +215,7 @@ def _style(axes: Axes, title: str, *, grid: str = "y") -> None:
 
 
 def _png(figure: Figure) -> bytes:
-    """The figure as a file that is the same whenever it is drawn: no date, no version in it."""
+    """The figure as PNG, without date and version: the same figure gives the same bytes."""
     out = io.BytesIO()
     figure.savefig(out, format="png", dpi=_DPI, bbox_inches="tight", metadata={"Software": None})
     return out.getvalue()

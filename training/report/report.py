@@ -1,12 +1,11 @@
-"""What a run leaves to look at: plots, tables and one self-contained ``report.html``.
+"""The report of a run: plots, tables and one self-contained ``report.html``.
 
-The page needs no script and no network: its pictures stand inside it, and its content policy forbids the rest.
+The page needs no script and no network: its images are embedded, and its content security policy forbids the rest.
 """
 
 import csv
-import errno
 import io
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,27 +14,25 @@ import jinja2
 import numpy as np
 from numpy.typing import NDArray
 
+from models.arrays import softmax
 from models.card import Card
-from models.errors import StoreError
-from models.files import write_whole
+from models.files import disk_errors, write_whole
+from models.image.decode import thumbnail
 from training.data.dataset import Dataset, Sample, labels_of
 from training.data.layouts import SPLITS, normal
-from training.evaluate.calibration import losses, probabilities, reliability
-from training.evaluate.metrics import as_percent, class_table, most_confused, roc_auc, summary, worst
-from training.report import pictures, plots
-from training.report.fonts import lettering
+from training.evaluate.calibration import losses, reliability
+from training.evaluate.metrics import accuracy_text, as_percent, class_table, most_confused, roc_auc, worst
+from training.report import overlays, plots
+from training.report.fonts import plot_labels
 
 Floats = NDArray[np.floating]
-Activation = Callable[[Sample, int], NDArray[np.floating] | None]
-"""The class activation map (h, w) of an image for a label index; None where the network has none."""
-
 REPORT_FILE, PLOTS_FOLDER = "report.html", "plots"
-_MOST_SKIPPED, _MOST_CELLS = 200, 20
+_MOST_SKIPPED, _MOST_CELLS, _THUMBNAIL = 200, 20, 240
 
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """Everything that is told of a model; figures of held-out images where there are any."""
+    """What a report shows of a model; metrics only where there are held-out images."""
 
     card: Card
     dataset: Dataset
@@ -45,25 +42,11 @@ class Report:
     """Their outputs ``(samples, classes)``, before the temperature."""
     phases: Sequence[plots.Phase] = ()
     notes: Sequence[str] = ()
-    """Sentences about decisions of the run, such as the freeze strategy and why."""
+    """Sentences about decisions of the run, such as how much is frozen and why."""
     preview: bytes | None = None
     """A PNG of augmented training images."""
-    activation: Activation | None = None
+    activation: overlays.ActivationMap | None = None
     worst_images: int = 12
-
-
-@dataclass(frozen=True, kw_only=True)
-class Shown:
-    """One of the worst images, with its pictures as ``data:`` addresses."""
-
-    name: str
-    true: str
-    predicted: str
-    probability: float
-    probability_of_true: float
-    image: str
-    maps: tuple[tuple[str, str], ...]
-    """(label, picture) of the class activation, the predicted label first."""
 
 
 def write_report(folder: Path, report: Report) -> Path:
@@ -77,14 +60,9 @@ def write_report(folder: Path, report: Report) -> Path:
     if len(report.samples):
         files |= {"predictions.csv": _predictions(report), "classes.csv": _classes(report)}
     files[REPORT_FILE] = render(report, drawn).encode()
-    try:
+    with disk_errors(f"The report cannot be written to {folder}", "Free some space, then go on with --resume."):
         for name, data in files.items():
             write_whole(folder / name, data)
-    except OSError as error:
-        reason = "the disk is full" if error.errno == errno.ENOSPC else error.strerror
-        raise StoreError(
-            f"The report cannot be written to {folder}: {reason}. Free some space, then go on with --resume."
-        ) from error
     return folder / REPORT_FILE
 
 
@@ -92,28 +70,28 @@ def render(report: Report, drawn: dict[str, bytes]) -> str:
     """The page, with ``drawn`` plots (name -> PNG) inside it."""
     card, labels = report.card, report.card.labels
     held = len(report.samples) > 0 and card.metrics is not None
-    letters = lettering(labels)
+    drawn_labels = plot_labels(labels)
     return _environment().get_template("report.html.j2").render(
         card=card,
         dataset=report.dataset,
         metrics=card.metrics if held else None,
-        summary=summary(card.metrics) if held and card.metrics else None,
+        summary=accuracy_text(card.metrics) if held and card.metrics else None,
         auc=roc_auc(report.logits, labels_of(report.samples)) if held else None,
-        plots={name: pictures.data_uri(data, "image/png") for name, data in drawn.items()},
+        plots={name: overlays.data_uri(data, "image/png") for name, data in drawn.items()},
         parts=_parts(report.dataset),
         rows=class_table(report.logits, labels_of(report.samples), labels) if held else [],
         confused=most_confused(card.metrics, labels) if held and card.metrics else [],
         cells=held and len(labels) <= _MOST_CELLS,
-        worst=_worst(report) if held else [],
+        worst=list(_worst(report)) if held else [],
         notes=report.notes,
-        numbers=dict(zip(labels, letters.names, strict=True)) if letters.numbered else {},
+        numbers=dict(zip(labels, drawn_labels.names, strict=True)) if drawn_labels.numbered else {},
         skipped=report.dataset.skipped[:_MOST_SKIPPED],
         settings=sorted(card.settings.items()),
     )  # fmt: skip
 
 
 def _draw(report: Report) -> dict[str, bytes]:
-    """Name -> PNG of the plots that there are figures for."""
+    """Name -> PNG of the plots that there are data for."""
     drawn: dict[str, bytes] = {}
     if any(phase.history for phase in report.phases):
         drawn["learning_curves"] = plots.learning_curves(report.phases)
@@ -129,36 +107,29 @@ def _draw(report: Report) -> dict[str, bytes]:
     return drawn
 
 
-def _worst(report: Report) -> list[Shown]:
+def _worst(report: Report) -> Iterator[dict[str, Any]]:
+    """The images with the highest loss that can still be read, as the template shows them."""
     indices = worst(report.logits, labels_of(report.samples), report.card.temperature, report.worst_images)
-    predicted = probabilities(report.logits[indices], report.card.temperature)
-    return [
-        shown
-        for i, row in zip(indices, predicted, strict=True)
-        if (shown := _shown(report, report.samples[i], row)) is not None
-    ]
-
-
-def _shown(report: Report, sample: Sample, predicted: NDArray[np.float64]) -> Shown | None:
-    labels, top = report.card.labels, int(predicted.argmax())
-    try:
-        image = pictures.picture(sample.path.read_bytes())
-    except OSError:
-        return None
-    # Of two labels, one map is the other's negative.
-    asked = (top,) if top == sample.label or len(labels) == 2 else (top, sample.label)
-    found = [(label, report.activation(sample, label)) for label in asked] if report.activation else []
-    maps = [(label, m) for label, m in found if m is not None]
-    limit = max((pictures.full_colour(m) for _, m in maps), default=None)
-    return Shown(
-        name=normal(sample.path.name),
-        true=labels[sample.label],
-        predicted=labels[top],
-        probability=float(predicted[top]),
-        probability_of_true=float(predicted[sample.label]),
-        image=pictures.jpeg_uri(image),
-        maps=tuple((labels[i], pictures.jpeg_uri(pictures.overlay(image, m, limit))) for i, m in maps),
-    )
+    labels = report.card.labels
+    for index, probabilities in zip(indices, softmax(report.logits[indices], report.card.temperature), strict=True):
+        sample, top = report.samples[index], int(probabilities.argmax())
+        try:
+            image = thumbnail(sample.path.read_bytes(), _THUMBNAIL)
+        except OSError:
+            continue
+        # Of two labels, one map is the other's negative.
+        shown = (top,) if top == sample.label or len(labels) == 2 else (top, sample.label)
+        maps = [(label, report.activation(sample, label)) for label in shown] if report.activation else []
+        limit = max((overlays.full_colour(m) for _, m in maps), default=None)
+        yield {
+            "name": normal(sample.path.name),
+            "true": labels[sample.label],
+            "predicted": labels[top],
+            "probability": float(probabilities[top]),
+            "probability_of_true": float(probabilities[sample.label]),
+            "image": overlays.jpeg_uri(image),
+            "maps": [(labels[i], overlays.jpeg_uri(overlays.overlay(image, m, limit))) for i, m in maps],
+        }
 
 
 def _parts(dataset: Dataset) -> list[tuple[str, list[int]]]:
@@ -176,7 +147,7 @@ def _history(phases: Sequence[plots.Phase]) -> bytes:
 
 
 def _predictions(report: Report) -> bytes:
-    predicted = probabilities(report.logits, report.card.temperature)
+    predicted = softmax(report.logits, report.card.temperature)
     loss = losses(report.logits, labels_of(report.samples), report.card.temperature)
     labels = report.card.labels
     rows = (
@@ -193,7 +164,7 @@ def _classes(report: Report) -> bytes:
 
 
 def _csv(columns: Iterable[str], rows: Iterable[Sequence[Any]]) -> bytes:
-    """UTF-8 with a byte-order mark, by which spreadsheets know the encoding."""
+    """UTF-8 with a byte-order mark, by which spreadsheets recognise the encoding."""
     out = io.StringIO(newline="")
     writer = csv.writer(out)
     writer.writerow(list(columns))

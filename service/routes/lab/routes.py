@@ -1,30 +1,29 @@
-"""The convolution lab: the lecture's operations on an image of one's own, over HTTP.
+"""The convolution lab: convolution, padding and pooling of a given image, step by step.
 
 Everything is computed by ``service.routes.lab.convolution`` in float64. Sizes are bounded before anything is
-computed, and the work runs in a worker thread, two at a time, so that the lab never stands in the way of
-classification.
+computed, and the work runs in the pipeline's threads for pictures, so that it does not delay classification.
 """
 
 import base64
 import binascii
+from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
-import anyio
-import anyio.to_thread
 import numpy as np
 import orjson
 from fastapi import APIRouter, Query, Request, Response
 from numpy.typing import NDArray
+from pydantic import TypeAdapter
 
 from models.card import Tap
 from models.errors import BadParameter
-from models.image import decode as images
-from service.rendering.feature_grid import feature_grid
-from service.routes.dependencies import limits_of
-from service.routes.json_schema import inlined_schema
+from models.image.decode import Limits, inspect, thumbnail
+from service.asgi.context import deadline_of
+from service.rendering.feature_grid import Layer, feature_grids
+from service.routes.dependencies import limits_of, pipeline_of, pixels_of
 from service.routes.lab.convolution import convolve, output_shape, pad_widths, pool, steps
-from service.routes.lab.presets import PRESETS, Preset
-from service.routes.lab.schemas import ConvolveAnswer, ConvolveRequest, PoolRequest, parse_request
+from service.routes.lab.schemas import ConvolveAnswer, ConvolveRequest, PoolRequest, Preset, parse_request
+from service.routes.openapi import inlined_schema
 
 MAX_WINDOW_NUMBERS: Final = 6_000_000
 """Most numbers under all places of the kernel together: 48 MB while it is computed."""
@@ -33,7 +32,9 @@ MAX_ANSWER_NUMBERS: Final = 300_000
 MAX_STEP_NUMBERS: Final = 30_000
 
 Floats = NDArray[np.float64]
-_THREADS: Final = anyio.CapacityLimiter(2)
+
+PRESETS: Final = TypeAdapter(list[Preset]).validate_json(Path(__file__).with_name("presets.json").read_bytes())
+"""The lecture's examples of convolution, padding and pooling."""
 
 router = APIRouter(tags=["lab"])
 
@@ -65,18 +66,31 @@ async def post_convolve(
 ) -> Response:
     """Multiply and sum the kernel with each window of the image (cross-correlation), then pool."""
     body = await request.body()
-    answer = await anyio.to_thread.run_sync(_work, body, format, limits_of(request), limiter=_THREADS)
+    pipeline, limits, deadline = pipeline_of(request), limits_of(request), deadline_of(request)
+    asked, file, pixels = await pipeline.render(lambda: _read(body, limits), deadline=deadline, pixels=0)
+    answer = await pipeline.render(lambda: _write(asked, file, format, limits), deadline=deadline, pixels=pixels)
     return Response(answer, media_type="image/png" if format == "png" else "application/json")
 
 
 @router.get("/v1/convolve/presets", summary="The lecture's own examples, ready to send")
 async def get_presets() -> list[Preset]:
     """Requests for ``POST /v1/convolve`` by name, each with what it shows."""
-    return list(PRESETS)
+    return PRESETS
 
 
-def _work(body: bytes, format: str = "json", limits: images.Limits = images.DEFAULT_LIMITS) -> bytes:
-    answer = run(parse_request(body), limits)
+def _read(body: bytes, limits: Limits) -> tuple[ConvolveRequest, bytes | None, int]:
+    """The request, its image file where it has one, and how many pixels that has."""
+    request = parse_request(body)
+    if request.kernel is None and request.pool is None:
+        raise BadParameter("There is nothing to do. Give a `kernel`, a `pool`, or both.")
+    if not isinstance(request.image, str):
+        return request, None, 0
+    file = _from_base64(request.image)
+    return request, file, pixels_of(file, limits)
+
+
+def _write(request: ConvolveRequest, file: bytes | None, format: str, limits: Limits) -> bytes:
+    answer = _computed(request, file, limits)
     return _picture(answer) if format == "png" else orjson.dumps(answer, option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -87,35 +101,41 @@ def _picture(answer: dict[str, Any]) -> bytes:
     rows, columns, count = maps.shape
     stride = max(1, round(answer["input"]["shape"][0] / rows))
     tap = Tap(index=0, name=name.replace("_", " "), shape=(rows, columns, count), stride=stride)
-    return feature_grid(maps, tap, channels=range(count))
+    return feature_grids([Layer(maps=maps, tap=tap, channels=range(count))])
 
 
-def run(request: ConvolveRequest, limits: images.Limits = images.DEFAULT_LIMITS) -> dict[str, Any]:
+def _computed(request: ConvolveRequest, file: bytes | None, limits: Limits) -> dict[str, Any]:
     """The answer (see ``ConvolveAnswer``) as plain values and arrays."""
-    if request.kernel is None and request.pool is None:
-        raise BadParameter("There is nothing to do. Give a `kernel`, a `pool`, or both.")
-    pixels, answer = _read_image(request, limits)
+    shrunk_from = None
+    if file is not None:
+        pixels, shrunk_from = _decoded(file, request.colour, request.max_side, limits)
+    else:
+        pixels = _array(request.image, "image")
+    _bound_answer(pixels.size)
+    answer: dict[str, Any] = {"input": {"shape": [*pixels.shape, 1][:3], "shrunk_from": shrunk_from}}
     # (rows, columns, maps), for the image itself where nothing is convolved
     maps = pixels if pixels.ndim == 3 else pixels[:, :, None]
     if request.kernel is not None:
-        maps = _convolve(request, pixels, answer)
+        maps = _convolve(request, maps, _kernels(request, pixels), answer, is_matrix=pixels.ndim == 2)
     if request.pool is not None:
         _pool(request.pool, maps, request.steps, answer)
     return answer
 
 
-def _convolve(request: ConvolveRequest, pixels: Floats, answer: dict[str, Any]) -> Floats:
-    kernels = _kernels(request, pixels)
+def _convolve(
+    request: ConvolveRequest, image: Floats, kernels: Floats, answer: dict[str, Any], *, is_matrix: bool
+) -> Floats:
     stride = _pair(request.stride)
     window = (kernels.shape[0], kernels.shape[1])
-    rows, columns = output_shape(pixels.shape, window, stride, request.padding)
+    rows, columns = output_shape(image.shape, window, stride, request.padding)
     _bound(rows, columns, kernels, request.steps)
-    (top, bottom), (left, right) = pad_widths(pixels.shape, window, stride, request.padding)
-    maps = convolve(pixels, kernels, stride, request.padding)
+    (top, bottom), (left, right) = pad_widths(image.shape, window, stride, request.padding)
+    maps = convolve(image, kernels, stride, request.padding)
     answer["padding"] = {"top": top, "bottom": bottom, "left": left, "right": right}
     answer["shape"] = maps.shape
     answer["feature_maps"] = _by_map(maps)
     if request.steps:
+        cell = (..., 0) if is_matrix else ...  # windows of a matrix are matrices
         answer["steps"] = [
             {
                 "map": step.kernel,
@@ -123,11 +143,11 @@ def _convolve(request: ConvolveRequest, pixels: Floats, answer: dict[str, Any]) 
                 "column": step.column,
                 "top": step.top,
                 "left": step.left,
-                "window": np.ascontiguousarray(step.window),
-                "products": np.ascontiguousarray(step.products),
-                "sum": step.total,
+                "window": np.ascontiguousarray(step.window[cell]),
+                "products": np.ascontiguousarray(step.products[cell]),
+                "sum": float(step.products.sum()),
             }
-            for step in steps(pixels, kernels, stride, request.padding)
+            for step in steps(image, kernels, stride, request.padding)
         ]
     return maps
 
@@ -172,28 +192,20 @@ def _pool_steps(
     return listed
 
 
-def _read_image(request: ConvolveRequest, limits: images.Limits) -> tuple[Floats, dict[str, Any]]:
-    """The image as a matrix or (height, width, channels), and the answer begun with what it is."""
-    if isinstance(request.image, str):
-        pixels, shrunk_from = _decode(request.image, request.colour, request.max_side, limits)
-    else:
-        pixels, shrunk_from = _array(request.image, "image"), None
-    _bound_answer(pixels.size)
-    shape = [*pixels.shape, 1][:3]
-    return pixels, {"input": {"shape": shape, "shrunk_from": shrunk_from}}
-
-
-def _decode(text: str, colour: str, max_side: int, limits: images.Limits) -> tuple[Floats, tuple[int, int] | None]:
-    """Pixels 0 to 255 of a base64 image file, and its height and width if it had to be shrunk."""
+def _from_base64(text: str) -> bytes:
     payload = text.partition(",")[2] if text.startswith("data:") else text
     try:
-        data = base64.b64decode("".join(payload.split()), validate=True)
+        return base64.b64decode("".join(payload.split()), validate=True)
     except (binascii.Error, ValueError) as error:
         raise BadParameter("`image` is a text but no base64. Send a matrix, or a file in base64.") from error
-    info = images.inspect(data, limits)
-    rgb = images.thumbnail(data, max_side, limits).astype(np.float64)
+
+
+def _decoded(file: bytes, colour: str, max_side: int, limits: Limits) -> tuple[Floats, tuple[int, int] | None]:
+    """Pixels 0 to 255 of an image file, and its height and width if it had to be shrunk."""
+    info = inspect(file, limits)
+    rgb = thumbnail(file, max_side, limits).astype(np.float64)
     if colour == "grey":
-        # The weights of ITU-R BT.601, as Pillow and most lectures use them.
+        # The weights of ITU-R BT.601, as in Pillow.
         rgb = np.rint(rgb @ [0.299, 0.587, 0.114])
     shrunk = max(info.height, info.width) > max_side
     return rgb, (info.height, info.width) if shrunk else None

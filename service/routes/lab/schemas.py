@@ -104,6 +104,15 @@ class ConvolveRequest(BaseModel):
     """An image file whose longer side is larger is shrunk to this many pixels first."""
 
 
+class Preset(BaseModel):
+    """One example: a name to choose it by, what it shows, and the request."""
+
+    name: str
+    title: str
+    about: str
+    request: dict[str, Any]
+
+
 class _Answer(BaseModel):
     model_config = ConfigDict(use_attribute_docstrings=True)
 
@@ -182,4 +191,4 @@ def _sentence(error: ValidationError) -> str:
     tags = {"text", "one", "pair", "2", "3", "4"}
     place = ".".join(str(part) for part in first["loc"] if part not in tags)
     where = f"`{place}`: " if place else ""
-    return f"The request cannot be used: {where}{first['msg']}. Mend it and send it again; /docs shows the form."
+    return f"The request cannot be used: {where}{first['msg']}. Correct it and send it again; /docs shows the form."

@@ -18,10 +18,9 @@ import orjson
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from models.arrays import Pixels
 from models.errors import BadParameter
 from service.routes.v2.schemas import INPUT, MAX_BATCH, InferRequest, RequestInput
-
-Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
@@ -41,7 +40,7 @@ def parse(body: bytes, header_length: str | None) -> Parsed:
         first = error.errors(include_url=False, include_context=False, include_input=False)[0]
         place = ".".join(map(str, first["loc"])) or "body"
         raise BadParameter(
-            f"The request is no inference request of the protocol: `{place}`: {first['msg']}. Mend it; "
+            f"The request is no inference request of the protocol: `{place}`: {first['msg']}. Correct it; "
             "with binary tensors the header Inference-Header-Content-Length must give the length of the JSON."
         ) from error
     parts: list[memoryview | None] = []

@@ -6,22 +6,23 @@ the model's own size, or image files of any size as BYTES, which the service dec
 """
 
 import asyncio
+from collections.abc import Sequence
 from importlib.metadata import version as distribution_version
 from typing import Annotated, Any, Final
 
-import anyio.to_thread
 import numpy as np
 from fastapi import APIRouter, Header, Request, Response
 from fastapi.responses import JSONResponse
 from numpy.typing import NDArray
 
+from models.arrays import Floats, Pixels, softmax
 from models.errors import BadImage, BadParameter, UnknownModel, UnsupportedMedia
-from models.runtime.base import softmax
+from service.asgi.context import deadline_of
 from service.asgi.problem import PROTOCOL_PATH
-from service.ports import Gateway, Served, gateway_of
-from service.routes.dependencies import ModelQuery, find_model
-from service.routes.json_schema import inlined_schema
-from service.routes.openapi import INFERENCE
+from service.inference.pipeline import Pipeline
+from service.inference.served_model import ServedModel
+from service.routes.dependencies import find_model, pipeline_of
+from service.routes.openapi import inlined_schema
 from service.routes.v2.codec import classification, parse, read_images, render
 from service.routes.v2.schemas import (
     INPUT,
@@ -39,13 +40,13 @@ from service.routes.v2.schemas import (
 
 OUTPUTS: Final = ("logits", "probabilities", "labels", "embedding")
 _PARSE_INLINE: Final = 65_536
-"""Bodies up to this many bytes are parsed where they are; longer ones in a worker thread."""
+"""Bodies up to this many bytes are parsed where they are; longer ones in a thread."""
 
 
 router = APIRouter(
     prefix=PROTOCOL_PATH,
     tags=["open inference protocol"],
-    responses={status: {"model": ProtocolError} for status in (400, 401, 404, 413, 415, 503, 504)},
+    responses={status: {"model": ProtocolError} for status in (400, 401, 404, 408, 413, 415, 503, 504)},
 )
 
 
@@ -68,7 +69,7 @@ async def live() -> Live:
 @router.get("/health/ready", summary="Whether every model takes work", response_model=Ready)
 async def ready(request: Request) -> Response:
     """200 when ready, 503 while loading or shutting down."""
-    is_ready = gateway_of(request).ready() and not request.app.state.drain.draining()
+    is_ready = pipeline_of(request).ready() and not request.app.state.drain.draining()
     return JSONResponse({"ready": is_ready}, 200 if is_ready else 503)
 
 
@@ -83,7 +84,7 @@ async def model_metadata(request: Request, model: str, version: str | None = Non
     shapes["embedding"] = [-1, served.card.head.embedding_size]
     return ModelMetadata(
         name=served.name,
-        versions=list(gateway_of(request).versions(model)),
+        versions=list(pipeline_of(request).versions(model)),
         platform="catseye",
         inputs=[TensorMetadata(name=INPUT, datatype="UINT8", shape=[-1, height, width, 3])],
         outputs=[
@@ -104,7 +105,7 @@ _BODY: Final = {
     "requestBody": {
         "required": True,
         "content": {
-            "application/json": {"schema": inlined_schema(InferRequest), "example": INFERENCE},
+            "application/json": {"schema": inlined_schema(InferRequest)},
             "application/octet-stream": {"schema": {"type": "string", "format": "binary"}},
         },
     }
@@ -123,38 +124,44 @@ async def infer(
     request: Request, model: str, version: str | None = None, header_length: HeaderLength = None
 ) -> Response:
     """Tensors or encoded images in; logits, probabilities, labels and embedding out, or those asked for."""
-    gateway = gateway_of(request)
-    gateway.begin()
+    pipeline, deadline = pipeline_of(request), deadline_of(request)
     served = _find(request, model, version)
     _check_encoding(request)
     body = await request.body()
-    inline = len(body) <= _PARSE_INLINE
-    parsed = parse(body, header_length) if inline else await anyio.to_thread.run_sync(parse, body, header_length)
-    wanted = _wanted(parsed.request)
-    images = read_images(parsed, served.card.input_size)
+
+    def read() -> tuple[InferRequest, Pixels | list[bytes]]:
+        parsed = parse(body, header_length)
+        return parsed.request, read_images(parsed, served.card.input_size)
+
+    if len(body) <= _PARSE_INLINE:
+        asked, images = read()
+    else:
+        asked, images = await pipeline.render(read, deadline=deadline, pixels=len(body))
+    wanted = _wanted(asked)
     needed = ("logits", "embedding") if any(name == "embedding" for name, *_ in wanted) else ("logits",)
     if isinstance(images, list):
-        results = await _run_files(gateway, served, images, needed)
+        results = await _run_files(pipeline, served, images, needed, deadline)
     else:
-        results = await gateway.infer(served, images, needed)
+        results = await pipeline.infer(served, images, needed, deadline=deadline)
+    results["probabilities"] = softmax(results["logits"], served.card.temperature).astype(np.float32)
     head = {"model_name": served.name, "model_version": served.version}
-    if parsed.request.id is not None:
-        head["id"] = parsed.request.id
-    answer, json_length = render(head, [_output(output, results, served) for output in wanted])
+    if asked.id is not None:
+        head["id"] = asked.id
+    answer, json_length = render(head, [_output(output, results, served.card.labels) for output in wanted])
     if json_length is None:
         return Response(answer, media_type="application/json")
     headers = {"Inference-Header-Content-Length": str(json_length)}
     return Response(answer, media_type="application/octet-stream", headers=headers)
 
 
-def _find(request: Request, model: str, version: str | None) -> Served:
+def _find(request: Request, model: str, version: str | None) -> ServedModel:
     """The model; a version may also be one of the fast variant, which the protocol cannot name otherwise."""
     try:
-        return find_model(request, ModelQuery(model=model, version=version))
+        return find_model(request, model, version, None)
     except UnknownModel:
-        if version is None or version not in gateway_of(request).versions(model):
+        if version is None or version not in pipeline_of(request).versions(model):
             raise
-        return find_model(request, ModelQuery(model=model, version=version, variant="fast"))
+        return find_model(request, model, version, "fast")
 
 
 def _check_encoding(request: Request) -> None:
@@ -189,10 +196,10 @@ def _flag(parameters: dict[str, Any], key: str, default: bool) -> bool:
 
 
 async def _run_files(
-    gateway: Gateway, served: Served, files: list[bytes], outputs: tuple[str, ...]
-) -> dict[str, NDArray[np.float32]]:
+    pipeline: Pipeline, served: ServedModel, files: list[bytes], outputs: tuple[str, ...], deadline: float
+) -> dict[str, Floats]:
     """Every file decoded and run like an image of the other routes, the results as one batch."""
-    tasks = (gateway.answer(served, data, outputs) for data in files)
+    tasks = (pipeline.answer(served, data, outputs, deadline=deadline) for data in files)
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     for place, answer in enumerate(answers):
         if isinstance(answer, BadImage):
@@ -204,16 +211,11 @@ async def _run_files(
 
 
 def _output(
-    wanted: tuple[str, bool, int], results: dict[str, NDArray[np.float32]], served: Served
+    wanted: tuple[str, bool, int], results: dict[str, Floats], labels: Sequence[str]
 ) -> tuple[str, NDArray[Any], bool]:
     name, as_binary, count = wanted
-    labels = served.card.labels
-    if name == "embedding":
-        return name, results["embedding"], as_binary
     if name == "labels":
         best = results["logits"].argmax(axis=1)
         return name, np.array([labels[index] for index in best], dtype=object), as_binary
-    values = results["logits"]
-    if name == "probabilities":
-        values = softmax(values, served.card.temperature).astype(np.float32)
+    values = results[name]
     return name, classification(values, labels, count) if count else values, as_binary

@@ -59,10 +59,10 @@ def test_a_video_behind_a_photograph_is_not_taken_for_scans() -> None:
     assert (decode(photo + b"\xff\xda\0\x08" * 5_000) == decode(photo)).all()
 
 
-def test_a_progressive_jpeg_may_paint_its_pixels_twenty_times() -> None:
+def test_a_progressive_jpeg_may_have_twenty_scans_of_the_pixel_limit() -> None:
     data = bombs.many_scans(30, side=500)
     assert read_header(data, 500 * 500 * 2, FRAMES) is not None
-    with pytest.raises(TooManyPixels, match="more than 20 times"):
+    with pytest.raises(TooManyPixels, match="more than 20 scans"):
         read_header(data, 500 * 500, FRAMES)
 
 

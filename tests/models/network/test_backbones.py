@@ -1,14 +1,16 @@
 """The table of networks against the lecture and against Keras, and the ways to look a row up."""
 
-import importlib
+import dataclasses
 import inspect
 import re
+import subprocess
+import sys
 
 import pytest
 
 from models.errors import BadParameter
-from models.network.backbone import Backbone
-from models.network.backbones import BACKBONES, get_backbone, list_backbones
+from models.network.backbones import BACKBONES, Backbone, ImagenetFile, get_backbone, list_backbones
+from tests.support.weight_sources import keras_module
 
 LECTURE = {
     "vgg16": (224, 138.4, 2014),
@@ -55,7 +57,7 @@ def test_a_row_is_complete(row: Backbone) -> None:
 
 @pytest.mark.parametrize("row", [row for row in BACKBONES.values() if row.pretrained], ids=lambda row: row.name)
 def test_the_weights_are_keras_own_files(row: Backbone) -> None:
-    module = importlib.import_module(f"keras.src.applications.{(row.preprocess_module or '').split('.')[-1]}")
+    module = keras_module(row)
     # Keras writes long addresses as adjacent strings.
     source = re.sub(r'"\s*\n\s*f?"', "", inspect.getsource(module))
     assert row.imagenet is not None
@@ -99,3 +101,32 @@ def test_a_name_like_no_other_gets_the_whole_list() -> None:
 )
 def test_rows_are_listed_by_pattern_in_table_order(pattern: str, names: list[str]) -> None:
     assert [row.name for row in list_backbones(pattern)] == names
+
+
+def test_a_row_cannot_be_changed() -> None:
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        BACKBONES["cnn"].input_size = 32  # type: ignore[misc]  # the very thing that must fail
+    with pytest.raises(TypeError):
+        BACKBONES["cnn"].freeze_points["few"] = "conv_1"  # type: ignore[index]  # a read-only mapping
+
+
+def test_a_changed_copy_is_a_row_as_well() -> None:
+    mirror = ImagenetFile(path="elsewhere/file.h5", md5="0" * 32)
+    row = dataclasses.replace(BACKBONES["vgg16"], imagenet=mirror)
+    assert row.pretrained
+    assert row.imagenet == mirror
+    assert mirror.name == "file.h5"
+    assert hash(row) != hash(BACKBONES["vgg16"])
+
+
+def test_only_the_baselines_have_no_pretrained_weights() -> None:
+    def names(rows: list[Backbone]) -> list[str]:
+        return [row.name for row in rows]
+
+    assert names([row for row in BACKBONES.values() if not row.pretrained]) == ["mlp", "cnn"]
+
+
+def test_reading_the_table_loads_neither_keras_nor_tensorflow() -> None:
+    code = "import sys, models.network.backbones; print(sorted({'keras', 'tensorflow', 'h5py'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert result.stdout.strip() == "[]"

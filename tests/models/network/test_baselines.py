@@ -45,7 +45,7 @@ def test_a_moved_pattern_moves_in_the_cnns_map_and_changes_the_mlps_numbers() ->
     square = np.zeros((2, 64, 64, 3), np.uint8)
     square[0, 8:24, 8:24] = square[1, 32:48, 32:48] = images(1, 16)[0]
     tied, shared = (build_classifier(name, 2, input_size=64) for name in ("mlp", "cnn"))
-    first, second = (np.asarray(row) for row in tied.feature_model()(square, training=False))
+    first, second = (np.asarray(row) for row in tied.output_model()(square, training=False)["embedding"])
     assert np.abs(first - second).max() > 0.1 * np.abs(first).max()
-    first, second = (np.asarray(row) for row in shared.feature_model()(square, training=False))
+    first, second = (np.asarray(row) for row in shared.output_model()(square, training=False)["embedding"])
     assert np.allclose(first, second, atol=0.05 * np.abs(first).max())

@@ -1,16 +1,14 @@
 """Preprocessing inside the graph against Keras's own ``preprocess_input``."""
 
-import importlib
-
 import keras
 import numpy as np
 import pytest
 
-from models.network.backbone import Backbone
-from models.network.backbones import BACKBONES
+from models.network.backbones import BACKBONES, Backbone
 from models.network.classifier import build_classifier
 from models.network.preprocessing import IMAGENET_MEAN, IMAGENET_STD, normalization_layer, preprocess, set_normalization
 from tests.support.networks import images
+from tests.support.weight_sources import keras_module
 
 TRAINED = [row for row in BACKBONES.values() if row.pretrained]
 
@@ -22,8 +20,7 @@ def preprocessed(row: Backbone, pixels: np.ndarray) -> np.ndarray:
 
 @pytest.mark.parametrize("row", TRAINED, ids=lambda row: row.name)
 def test_pixels_become_what_keras_makes_of_them(row: Backbone) -> None:
-    assert row.preprocess_module is not None
-    theirs = importlib.import_module(row.preprocess_module).preprocess_input
+    theirs = keras_module(row).preprocess_input
     # Every byte in every channel, each channel in another order.
     pixels = np.stack([np.arange(256), np.arange(256)[::-1], np.roll(np.arange(256), 99)], -1)
     pixels = pixels.reshape(1, 16, 16, 3).astype(np.uint8)

@@ -2,7 +2,6 @@
 
 import dataclasses
 import hashlib
-import importlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,14 +12,13 @@ from keras.src.utils import file_utils
 
 from models.errors import UnknownModel, WeightsUnavailable
 from models.files import sha256_of
-from models.network.backbone import Backbone, ImagenetFile
-from models.network.backbones import BACKBONES
+from models.network.backbones import BACKBONES, Backbone, ImagenetFile
 from models.network.classifier import Classifier, build_classifier
 from models.network.downloads import DOGS_SHA256, weights_folder
 from models.network.preprocessing import IMAGENET_MEAN, IMAGENET_STD, normalization_layer, set_normalization
 from models.network.pretrained import load_weights
 from tests.support.networks import images, stored
-from tests.support.weight_sources import Site, randomise, same_weights, save_like_imagenet, web_site
+from tests.support.weight_sources import Site, keras_module, randomise, same_weights, save_like_imagenet, web_site
 
 SIZE = 32
 
@@ -56,7 +54,7 @@ def keras_base(title: str, weights: str | None = None) -> keras.Model:
 def answers_agree(classifier: Classifier, base: keras.Model) -> bool:
     """Whether a Keras network behind its own preprocessing gives the same final map."""
     pixels = images(2, SIZE)
-    module = importlib.import_module(classifier.backbone.preprocess_module or "")
+    module = keras_module(classifier.backbone)
     expected = np.asarray(base(module.preprocess_input(pixels.astype(np.float32))))
     found = np.asarray(classifier.output_model()(pixels)[f"tap_{classifier.taps[-1].index}"])
     return np.allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())

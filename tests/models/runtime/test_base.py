@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+from models.arrays import softmax
 from models.errors import BadParameter, CatseyeError, StoreError, UnknownLayer
 from models.export.openvino import export_openvino
 from models.network.classifier import build_classifier
-from models.runtime.base import Kind, open_runtime
-from models.runtime.cam import softmax
+from models.runtime.base import Kind
+from models.runtime.open import open_runtime
 from tests.support.networks import Depths, answers, copied, images, network, same, stored, with_card
 
 KINDS: tuple[Kind, ...] = ("openvino", "tensorflow")
@@ -174,13 +175,13 @@ def test_serving_loads_no_tensorflow_and_starts_from_threads() -> None:
 import sys, threading
 import numpy as np
 from pathlib import Path
-import models.runtime, models.store
+import models.runtime.open, models.store.store
 assert not {"openvino", "keras", "tensorflow", "bentoml"} & set(sys.modules)
 path = Path(sys.argv[1])
 from models.card import read_card
 model = models.store.store.StoredModel(path.parent.name, path.name, path, read_card(path / "card.json"))
 runtimes = []
-openers = [threading.Thread(target=lambda: runtimes.append(models.runtime.base.open_runtime(model))) for _ in range(2)]
+openers = [threading.Thread(target=lambda: runtimes.append(models.runtime.open.open_runtime(model))) for _ in range(2)]
 for thread in openers: thread.start()
 for thread in openers: thread.join()
 pixels = np.zeros((2, 36, 36, 3), np.uint8)

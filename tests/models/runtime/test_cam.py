@@ -3,10 +3,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from models.arrays import softmax
 from models.card import Head, Pool
 from models.errors import BadParameter
-from models.runtime.base import open_runtime
-from models.runtime.cam import class_activation, softmax, spread
+from models.export.head import read_head
+from models.runtime.cam import class_activation, spread
+from models.runtime.open import open_runtime
 from tests.support.networks import Depths, images, stored
 
 
@@ -41,7 +43,7 @@ def test_the_mean_of_the_map_and_the_bias_are_the_logit(
     backbone: str, size: int, depths: Depths, precision: str
 ) -> None:
     model = stored(backbone, depths, size)
-    kernel, bias = model.head()
+    kernel, bias = read_head(model.path)
     head = model.card.head
     names = ["logits", *(f"tap_{pool.tap}" for pool in head.pools)]
     runtime = open_runtime(model, precision="int8" if precision == "int8" else "float32")

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from models.arrays import softmax
 from models.card import Precision
+from models.environment import load_openvino
 from models.errors import CatseyeError, StoreError
-from models.runtime.base import Runtime, open_runtime
-from models.runtime.cam import softmax
+from models.export.head import read_head
+from models.runtime.base import Runtime
+from models.runtime.open import open_runtime
 from models.runtime.openvino import OpenvinoRuntime
-from models.telemetry import load_openvino
 from tests.support.networks import answers, copied, images, network, same, stored, with_card
 
 openvino = load_openvino()
@@ -41,7 +43,7 @@ def test_the_head_is_computed_in_float32_whatever_the_rest(precision: Precision)
     runtime = OpenvinoRuntime(model, precision)
     for number in (1, 3):
         found = runtime.run(images(number, 36), ("logits", "embedding"))
-        kernel, bias = model.head(precision)
+        kernel, bias = read_head(model.path, precision)
         np.testing.assert_allclose(found["logits"], found["embedding"] @ kernel + bias, atol=1e-5)
         assert found["logits"].dtype == np.float32
 
@@ -55,16 +57,15 @@ def test_a_head_that_was_changed_is_refused_where_it_is_used(tmp_path: Path) -> 
         OpenvinoRuntime(model, "int8")
 
 
-def test_lone_runs_have_every_processor_and_the_same_answers() -> None:
+def test_runs_alone_use_every_processor_and_give_the_same_answers() -> None:
     runtime = OpenvinoRuntime(stored("cnn", size=36), streams=2)
     expected = answers(network("cnn", size=36), images(1, 36))
     outputs = ("logits", "embedding")
     scores = {name: expected[name] for name in outputs}
     before = set(threading.enumerate())
     same(runtime.run(images(1, 36), outputs, alone=True), scores)
-    for thread in set(threading.enumerate()) - before:  # which makes the other form ready
-        thread.join()
-    assert sorted(compiled.streams for compiled in runtime._forms.values()) == [1, 2]
+    (compiling,) = set(threading.enumerate()) - before
+    compiling.join()
     same(runtime.run(images(1, 36), outputs, alone=True), scores)
     same(runtime.run(images(1, 36), runtime.outputs, alone=True), expected)
     runtime.close()
@@ -76,8 +77,8 @@ def test_lone_runs_have_every_processor_and_the_same_answers() -> None:
 def test_single_images_and_batches_from_many_threads_get_the_same_answers(
     bound: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a large network one form serves both; each of a small one's is made by whoever comes first."""
-    monkeypatch.setattr("models.runtime.openvino.SEVERAL_FORMS_BYTES", bound)
+    """A large network is compiled once for both; a small one separately, by the first run that needs it."""
+    monkeypatch.setattr("models.runtime.openvino.SMALL_BYTES", bound)
     runtime = OpenvinoRuntime(stored("cnn", size=36), streams=2)
     expected = answers(network("cnn", size=36), images(5, 36))
     with ThreadPoolExecutor(8) as pool:
@@ -89,10 +90,10 @@ def test_single_images_and_batches_from_many_threads_get_the_same_answers(
         ]
     for start, stop, outputs, run in runs:
         same(run.result(), {name: expected[name][start:stop] for name in outputs})
-    for thread in threading.enumerate():
-        if thread.name == "catseye-lone":  # which makes the lone form ready after the first lone run
-            thread.join()
-    assert len(runtime._forms) == (5 if bound else 2)
+    compiling = [thread for thread in threading.enumerate() if thread.name == "catseye-alone"]
+    assert bound or not compiling
+    for thread in compiling:
+        thread.join()
 
 
 def test_files_that_openvino_does_not_read_are_named(tmp_path: Path) -> None:

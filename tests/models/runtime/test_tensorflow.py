@@ -30,8 +30,8 @@ def test_threads_are_set_before_tensorflow_starts_and_said_to_be_late_after() ->
 import logging, sys
 from pathlib import Path
 from models.card import read_card
-from models.runtime import open_runtime
-from models.store import StoredModel
+from models.runtime.open import open_runtime
+from models.store.store import StoredModel
 import tensorflow as tf
 logging.basicConfig(stream=sys.stdout, format="%(message)s")
 folder = Path(sys.argv[1])

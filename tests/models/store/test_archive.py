@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from models.errors import BadData, StoreError, UnknownModel
+from models.errors import BadData, BadParameter, StoreError, UnknownModel
 from models.store import archive, store
 from tests.support.cards import small_card
 
@@ -96,7 +96,7 @@ def test_bentoml_imports_it(home: Path, tmp_path: Path) -> None:
     assert (other / "models" / "cells" / model.version / "card.json").is_file()
 
 
-def test_damage_and_strangers_are_refused(home: Path, tmp_path: Path) -> None:
+def test_damaged_and_unlisted_files_are_refused(home: Path, tmp_path: Path) -> None:
     model = stored(home)
     path = archive.export_archive("cells", tmp_path)
     store.delete(model.tag)
@@ -143,7 +143,7 @@ def test_code_is_refused(home: Path, tmp_path: Path, part: object) -> None:
     model = stored(home, PLAIN | {"config": {"layers": [{"inner": part}]}})
     path = archive.export_archive("cells", tmp_path)
     store.delete(model.tag)
-    with pytest.raises(BadData, match="layer of code"):
+    with pytest.raises(BadData, match="holds code"):
         archive.import_archive(path)
     assert store.list_models() == []
 
@@ -157,6 +157,19 @@ def test_what_is_no_archive(home: Path, tmp_path: Path) -> None:
         archive.import_archive(tmp_path / "empty")
     with pytest.raises(UnknownModel):
         archive.export_archive("cells", tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "[]", "name: x", "name: ../x\nversion: v", "a: [", "name: 1\nversion: A", "[" * 100_000, "\0", "&a [*a]"],
+)
+def test_a_malformed_model_yaml_is_refused(home: Path, tmp_path: Path, text: str) -> None:
+    with tarfile.open(tmp_path / "model.tar", "w") as file:
+        add("./model.yaml", text.encode())(file)
+        add("./card.json", small_card("x").model_dump_json().encode())(file)
+    with pytest.raises(BadParameter):
+        archive.import_archive(tmp_path / "model.tar")
+    assert store.list_models() == []
 
 
 def test_a_damaged_model_is_not_exported(home: Path, tmp_path: Path) -> None:

@@ -3,18 +3,19 @@ import asyncio
 import orjson
 import pytest
 
-from models.errors import Overloaded
-from service.asgi.middleware import Edge
-from service.process.drain import Drain
+from service.asgi.drain import Drain
+from service.asgi.middleware import ServiceMiddleware
 from service.settings import Settings
 
 
 class Call:
-    """One request through the edge, by hand, so that the body can come in any pieces."""
+    """One request through the middleware, by hand, so that the body can arrive in any pieces."""
 
     def __init__(self, settings=None, drain=None, **more):
         self.drain = drain or Drain()
-        self.edge = Edge(self.app, settings=settings or Settings(access_log=False), drain=self.drain, **more)
+        self.middleware = ServiceMiddleware(
+            self.app, settings=settings or Settings(access_log=False), drain=self.drain, **more
+        )
         self.reached = False
 
     async def app(self, scope, receive, send):
@@ -41,7 +42,7 @@ class Call:
 
         raw = [(key.lower().encode(), value.encode()) for key, value in (headers or {}).items()]
         scope = {"type": "http", "method": "POST", "path": path, "headers": raw}
-        asyncio.run(self.edge(scope, receive, send))
+        asyncio.run(self.middleware(scope, receive, send))
         body = b"".join(message.get("body", b"") for message in sent[1:])
         return sent[0]["status"], dict(sent[0]["headers"]), body, next(pieces, None)
 
@@ -90,50 +91,8 @@ def test_a_closed_server_says_so_but_its_probes_answer():
     assert status == 503
     assert orjson.loads(body)["code"] == "draining"
     assert headers[b"retry-after"] == b"1"
-    assert headers[b"connection"] == b"close"  # or the client's next request would meet a closed door
+    assert headers[b"connection"] == b"close"  # or the client would lose its next request
     assert call("/livez")[0] == 200
-
-
-def test_where_there_is_no_room_the_body_is_not_read():
-    seen = []
-
-    def turnstile(scope):
-        seen.append(scope["path"])
-        return Overloaded("Full.", 2.3) if scope["path"] == "/v1/classify" else None
-
-    call = Call(turnstile=turnstile)
-    status, headers, body, left = call(chunks=(b"x", b"y"))
-    assert (status, headers[b"retry-after"], orjson.loads(body)["code"]) == (503, b"3", "overloaded")
-    assert headers[b"x-request-id"]
-    assert b"connection" not in headers  # the next request on it may be let in
-    assert not call.reached
-    assert left["body"] == b"x"
-    assert call("/v1/models")[0] == 200
-    assert call("/livez")[0] == 200
-    assert seen == ["/v1/classify", "/v1/models"]
-
-
-def test_the_last_call_comes_once_after_the_first_that_is_refused():
-    called = []
-
-    async def last_call():
-        called.append(1)
-
-    async def refuse_twice():
-        call = Call()
-        call.drain.begin(0)
-        edge = Edge(call.app, settings=Settings(access_log=False), drain=call.drain, last_call=last_call)
-        for _ in range(2):
-            scope = {"type": "http", "method": "POST", "path": "/v1/classify", "headers": []}
-            await edge(scope, None, lambda message: asyncio.sleep(0))
-        assert called == []
-        async with asyncio.timeout(20):
-            while not called:
-                await asyncio.sleep(0.05)
-        await asyncio.sleep(0.5)
-
-    asyncio.run(refuse_twice())
-    assert called == [1]
 
 
 def test_a_body_that_is_still_sent_gives_way_to_a_smaller_one():
@@ -159,7 +118,7 @@ def test_a_body_that_is_still_sent_gives_way_to_a_smaller_one():
                     replies[name] = (message["status"], dict(message["headers"]))
 
             scope = {"type": "http", "method": "POST", "path": "/v1/classify", "headers": []}
-            await call.edge(scope, receive, send)
+            await call.middleware(scope, receive, send)
 
         large = asyncio.create_task(ask("large", b"x" * 700, b"x" * 100))
         await more.wait()
@@ -183,23 +142,108 @@ def test_what_was_held_is_given_back_however_a_request_ends():
         assert call(chunks=(b"x" * 900, b"x" * 900))[0] == 413
 
 
-def test_a_slow_sender_is_cut_off_after_its_time():
-    async def slow():
-        call = Call(Settings(timeout=0.05, access_log=False))
+def slow_client(middleware, pieces, headers=()):
+    """The reply to a client that sends so many pieces of its body and then nothing."""
+
+    async def ask():
         sent, asked = [], []
 
         async def receive():
             asked.append(1)
-            await asyncio.sleep(0 if len(asked) == 1 else 60)
+            await asyncio.sleep(0 if len(asked) <= pieces else 60)
             return {"type": "http.request", "body": b"x", "more_body": True}
 
         async def send(message):
             sent.append(message)
 
-        scope = {"type": "http", "method": "POST", "path": "/v1/classify", "headers": []}
-        await call.edge(scope, receive, send)
+        scope = {"type": "http", "method": "POST", "path": "/v1/classify", "headers": list(headers)}
+        await middleware(scope, receive, send)
         return sent
 
-    sent = asyncio.run(slow())
-    assert sent[0]["status"] == 504
-    assert dict(sent[0]["headers"])[b"connection"] == b"close"
+    sent = asyncio.run(ask())
+    return sent[0]["status"], dict(sent[0]["headers"]), orjson.loads(sent[1]["body"])
+
+
+@pytest.mark.parametrize("pieces", [0, 1])
+def test_a_body_that_does_not_arrive_in_time_is_the_clients_error(pieces):
+    status, headers, body = slow_client(Call(Settings(timeout=0.05, access_log=False)).middleware, pieces)
+    assert (status, body["code"]) == (408, "slow_body")
+    assert (headers.get(b"connection") == b"close") == (pieces > 0)
+
+
+def test_an_answer_that_is_not_ready_in_time_is_the_servers_error():
+    async def busy(scope, receive, send):
+        await asyncio.sleep(60)
+
+    call = Call()
+    call.middleware = ServiceMiddleware(busy, settings=Settings(timeout=0.05, access_log=False), drain=Drain())
+    status, _, body, _ = call()
+    assert (status, orjson.loads(body)["code"]) == (504, "timed_out")
+
+
+def test_a_deadline_is_not_the_next_requests():
+    """uvicorn runs pipelined requests in the context of the first, so a context variable would reach the next one."""
+    deadlines = []
+
+    async def app(scope, receive, send):
+        deadlines.append(scope["state"]["deadline"])
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b""})
+
+    async def pipelined():
+        middleware = ServiceMiddleware(app, settings=Settings(access_log=False), drain=Drain())
+        for headers in ([(b"x-timeout-ms", b"1000")], []):
+            scope = {"type": "http", "method": "GET", "path": "/", "headers": headers}
+            await middleware(scope, None, lambda message: asyncio.sleep(0))
+
+    asyncio.run(pipelined())
+    assert deadlines[1] > deadlines[0] + 20
+
+
+def test_the_application_is_stopped_when_the_client_leaves(caplog):
+    stopped = []
+
+    async def app(scope, receive, send):
+        await receive()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            stopped.append(1)
+            raise
+
+    async def leave():
+        middleware = ServiceMiddleware(app, settings=Settings(), drain=Drain())
+        messages = [{"type": "http.request", "body": b"x"}, {"type": "http.disconnect"}]
+        sent = []
+
+        async def receive():
+            return messages.pop(0)
+
+        async def send(message):
+            sent.append(message)
+
+        scope = {"type": "http", "method": "POST", "path": "/v1/classify", "headers": []}
+        await asyncio.wait_for(middleware(scope, receive, send), 30)
+        return sent
+
+    with caplog.at_level("INFO", "catseye.access"):
+        assert asyncio.run(leave()) == []
+    assert stopped == [1]
+    assert orjson.loads(caplog.records[-1].message)["status"] == 499
+
+
+def test_head_is_get_without_the_body():
+    async def app(scope, receive, send):
+        assert scope["method"] == "GET"
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]})
+        await send({"type": "http.response.body", "body": b"ok"})
+
+    sent = []
+
+    async def send(message):
+        sent.append(message)
+
+    middleware = ServiceMiddleware(app, settings=Settings(access_log=False), drain=Drain())
+    asyncio.run(middleware({"type": "http", "method": "HEAD", "path": "/livez", "headers": []}, None, send))
+    assert (sent[0]["status"], sent[1]["body"]) == (200, b"")
+    assert (b"content-length", b"2") in sent[0]["headers"]

@@ -9,8 +9,7 @@ import pytest
 # A real uvicorn, whose clients have one second; it says where it listens.
 SERVER = """
 import asyncio, socket, uvicorn
-from uvicorn.protocols.http.auto import AutoHTTPProtocol
-from service.laggards import Laggards
+from service.asgi.protocol import limited
 
 async def app(scope, receive, send):
     if scope["path"] == "/slow":
@@ -19,10 +18,9 @@ async def app(scope, receive, send):
     await send({"type": "http.response.body", "body": b"ok"})
 
 async def main():
-    Laggards(1).watch(AutoHTTPProtocol)
     listener = socket.create_server(("127.0.0.1", 0))
     print(listener.getsockname()[1], flush=True)
-    await uvicorn.Server(uvicorn.Config(app, lifespan="off", timeout_keep_alive=60)).serve([listener])
+    await uvicorn.Server(uvicorn.Config(app, http=limited(1), lifespan="off", timeout_keep_alive=60)).serve([listener])
 
 asyncio.run(main())
 """
@@ -63,14 +61,14 @@ def ended(link):
         return True
 
 
-def test_who_says_nothing_or_never_comes_to_the_end_of_a_head_is_let_go(port):
+def test_a_connection_without_a_whole_head_is_ended(port):
     with connect(port) as silent, connect(port) as slow:
         slow.sendall(b"GET / HTTP/1.1\r\nho")
         assert ended(slow)
         assert ended(silent)
 
 
-def test_who_sends_on_after_the_answer_is_let_go(port):
+def test_a_client_that_sends_on_after_the_answer_is_ended(port):
     with connect(port) as link:
         link.sendall(b"POST / HTTP/1.1\r\nhost: x\r\ncontent-length: 100000\r\n\r\n")
         until_ok(link)
@@ -83,7 +81,15 @@ def test_who_sends_on_after_the_answer_is_let_go(port):
         assert sent < 1000
 
 
-def test_who_waits_for_an_answer_or_has_asked_before_is_left_alone(port):
+def test_a_connection_that_waits_for_its_answer_or_is_idle_is_kept(port):
     with connect(port) as waits, connect(port) as idle:
         for link, path in ((idle, "/"), (waits, "/slow"), (idle, "/"), (waits, "/")):
             assert ask(link, path).startswith(b"HTTP/1.1 200")
+
+
+def test_the_head_of_a_later_request_has_the_same_time(port):
+    with connect(port) as link:
+        ask(link)
+        time.sleep(1.5)
+        link.sendall(b"GET / HT")
+        assert ended(link)

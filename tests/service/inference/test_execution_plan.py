@@ -18,7 +18,7 @@ def test_a_plan_of_before_there_were_waits_is_still_read(tmp_path):
     path = execution_plan.plan_path(card, settings)
     path.parent.mkdir(parents=True)
     path.write_text('{"streams": 2, "threads": 4, "batch": 1, "images_per_second": 10, "p50_ms": 9}')
-    assert execution_plan.find_plan(card, settings).wait_ms == execution_plan.USUAL_WAIT_MS
+    assert execution_plan.find_plan(card, settings).wait_ms == execution_plan.DEFAULT_WAIT_MS
 
 
 def test_a_broken_plan_is_none(tmp_path):
@@ -36,7 +36,7 @@ def test_a_home_that_cannot_be_written_is_said(tmp_path, caplog):
 
 
 def test_workers_share_the_processors():
-    assert execution_plan.usual(Settings(workers=64)).streams == 1
-    assert execution_plan.usual(Settings()).streams == execution_plan.processors()
-    assert execution_plan.usual(Settings(runtime="tensorflow")).batch > 1
-    assert execution_plan.usual(Settings(batch_wait_ms=9)).wait_ms == 9
+    assert execution_plan.default_plan(Settings(workers=64)).streams == 1
+    assert execution_plan.default_plan(Settings()).streams == execution_plan.processors()
+    assert execution_plan.default_plan(Settings(runtime="tensorflow")).batch > 1
+    assert execution_plan.default_plan(Settings(batch_wait_ms=9)).wait_ms == 9

@@ -4,9 +4,9 @@ import sys
 
 CODE = """
 import sys
-from service.opening import opening
-begun = opening()
-assert opening() is begun
+from service.inference.preload import preload
+begun = preload()
+assert preload() is begun
 try:
     print(begun.result().registry.names(), "tensorflow" in sys.modules)
 except Exception as error:

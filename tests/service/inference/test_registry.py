@@ -25,10 +25,10 @@ class Loaded:
         self.variant = "fast" if stored.card.variant_of else "accurate"
         self.serves = True
 
-    def open(self):
+    def activate(self):
         pass
 
-    def let_go(self):
+    def retire(self):
         self.serves = False
 
     def describe(self):
@@ -53,10 +53,8 @@ def test_a_new_version_takes_over_and_the_old_one_can_still_be_asked(keep):
     registry.refresh()
     assert registry.find(None).version == first.version
     registry.refresh()
-    assert registry.changes == 1
     second = keep("cells")
     registry.refresh()
-    assert registry.changes == 2
     assert registry.find("cells").version == second.version
     old = registry.find("cells", first.version)
     third = keep("cells")
@@ -151,7 +149,7 @@ def test_a_worker_that_starts_beside_a_broken_version_serves_the_one_before(keep
     assert registry.find("cells").version == good.version
     assert list(registry.refused()["cells"]) == [bad.version]
     registry.refresh()
-    assert [served.version for served in registry.slots("cells")["accurate"].versions()] == [good.version]
+    assert loaded(registry) == [good.version]
     mended = keep("cells")
     registry.refresh()
     assert registry.find("cells").version == mended.version
@@ -159,8 +157,9 @@ def test_a_worker_that_starts_beside_a_broken_version_serves_the_one_before(keep
 
 
 def loaded(registry, name="cells"):
-    slots = registry.slots(name)
-    return [served.version for served in slots["accurate"].versions()] if slots else []
+    if name not in registry.names():
+        return []
+    return [served.version for served in registry.loaded(name)["accurate"].all()]
 
 
 def test_a_deleted_version_is_let_go_and_the_one_before_serves(keep):
@@ -170,11 +169,9 @@ def test_a_deleted_version_is_let_go_and_the_one_before_serves(keep):
     newest = keep("cells")
     registry.refresh()
     assert loaded(registry) == [newest.version, middle.version]
-    before = registry.changes
     store.delete(newest.tag)
     registry.refresh()
     assert loaded(registry) == [middle.version]
-    assert registry.changes == before + 1
     with pytest.raises(UnknownModel, match="Loaded are"):
         registry.find("cells", newest.version)
     store.delete(middle.tag)
@@ -273,7 +270,7 @@ def test_a_broken_version_that_is_deleted_is_forgotten(keep):
     assert registry.refused()["cells"]
     store.delete(bad.tag)
     registry.refresh()
-    assert not registry.refused()["cells"]
+    assert not registry.refused()
 
 
 def test_a_pinned_version_that_is_not_there_yet_is_served_when_it_comes(keep, tmp_path):
@@ -285,4 +282,102 @@ def test_a_pinned_version_that_is_not_there_yet_is_served_when_it_comes(keep, tm
     store.save(small_card("cells"), lambda folder: None, version="v1")
     registry.refresh()
     assert loaded(registry) == ["v1"]
-    assert not registry.refused()["cells"]
+    assert not registry.refused()
+
+
+def test_a_canary_goes_on_after_a_restart(keep):
+    oldest, old = keep("cells"), keep("cells")
+    new = keep("cells")
+    registry = Registry(Loaded, canary={"cells": 25.0})
+    registry.refresh()
+    assert describe(registry, "cells")["variants"]["accurate"]["canary"] == new.version
+    assert loaded(registry) == [new.version, old.version]
+    chosen = [registry.find("cells", request_id=f"request-{number}").version for number in range(400)]
+    assert 0.15 < chosen.count(new.version) / 400 < 0.35
+    with pytest.raises(UnknownModel):
+        registry.find("cells", oldest.version)
+
+
+@pytest.mark.parametrize("weight", [0.0, 25.0])
+def test_the_only_version_that_can_be_loaded_is_current_whatever_its_canary_share(keep, weight):
+    good = keep("cells")
+    keep("cells", settings={"broken": True})
+    registry = Registry(Loaded, canary={"cells": weight})
+    registry.refresh()
+    assert loaded(registry) == [good.version]
+    assert registry.find("cells").version == good.version
+
+
+class Failing:
+    """Loads after so many failures."""
+
+    def __init__(self, *errors):
+        self.errors = list(errors)
+        self.tried = 0
+
+    def __call__(self, stored):
+        self.tried += 1
+        if self.errors:
+            raise self.errors.pop(0)
+        return Loaded(stored)
+
+
+def caused(error):
+    wrapped = StoreError("It cannot be run. Export it again.")
+    wrapped.__cause__ = error
+    return wrapped
+
+
+@pytest.mark.parametrize("error", [MemoryError(), OSError(5, "Input/output error"), caused(OSError(24, "Too many"))])
+def test_a_failure_that_may_pass_is_tried_again(keep, error):
+    model = keep("cells")
+    load = Failing(error, error)
+    registry = Registry(load, retry_seconds=0)
+    for _ in range(2):
+        registry.refresh()
+        assert list(registry.refused()["cells"]) == [model.version]
+    registry.refresh()
+    assert loaded(registry) == [model.version]
+    assert not registry.refused()
+    assert load.tried == 3
+
+
+def test_a_failure_that_may_pass_is_not_tried_at_every_look(keep):
+    keep("cells")
+    load = Failing(MemoryError(), MemoryError())
+    registry = Registry(load, retry_seconds=3600)
+    for _ in range(3):
+        registry.refresh()
+    assert load.tried == 1
+
+
+def test_a_runtime_that_fails_with_files_as_stored_is_tried_again_and_with_others_not(keep, tmp_path):
+    created = START + timedelta(days=1)
+    whole = store.save(small_card("cells", created=created), lambda folder: (folder / "weights").write_bytes(b"w"))
+    load = Failing(*(caused(RuntimeError("no memory")) for _ in range(2)))
+    registry = Registry(load, retry_seconds=0)
+    for _ in range(3):
+        registry.refresh()
+    assert loaded(registry) == [whole.version]
+    keep("pets")  # a card without hashes, so the file may be anything
+    load.errors = [caused(RuntimeError("bad file")) for _ in range(9)]
+    for _ in range(3):
+        registry.refresh()
+    assert "pets" not in registry.names()
+    assert load.tried == 4
+
+
+def test_a_broken_version_is_tried_again_when_its_files_change(keep):
+    model = keep("cells")
+    load = Failing(*(StoreError("It is broken. Store it again.") for _ in range(2)))
+    registry = Registry(load, retry_seconds=0)
+    for _ in range(3):
+        registry.refresh()
+    assert load.tried == 1
+    (model.path / "weights").write_bytes(b"other")
+    for _ in range(3):
+        registry.refresh()
+    assert load.tried == 2
+    (model.path / "weights").write_bytes(b"the right ones")
+    registry.refresh()
+    assert loaded(registry) == [model.version]

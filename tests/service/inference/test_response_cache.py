@@ -1,6 +1,6 @@
 import numpy as np
 
-from service.inference.response_cache import Cache
+from service.inference.response_cache import ResponseCache
 
 
 def logits(value):
@@ -8,7 +8,7 @@ def logits(value):
 
 
 def test_an_answer_is_found_by_content_and_model():
-    cache = Cache(1)
+    cache = ResponseCache(1)
     assert cache.on
     key = cache.key(b"cat", "pets:1")
     assert cache.get(key) is None
@@ -19,7 +19,7 @@ def test_an_answer_is_found_by_content_and_model():
 
 
 def test_the_longest_unused_goes_first_and_the_size_is_held():
-    cache = Cache(0.004)
+    cache = ResponseCache(0.004)
     keys = [cache.key(bytes([number]), "m") for number in range(5)]
     for number, key in enumerate(keys[:4]):
         cache.put(key, logits(number))
@@ -30,4 +30,4 @@ def test_the_longest_unused_goes_first_and_the_size_is_held():
 
 
 def test_zero_keeps_nothing():
-    assert not Cache(0).on
+    assert not ResponseCache(0).on

@@ -2,43 +2,43 @@ import logging
 import threading
 
 from models.errors import StoreError
-from service.inference.store_watcher import Lookout
+from service.inference.store_watcher import StoreWatcher
 
 
-def test_trouble_is_one_line_and_its_end_another(caplog):
+def test_a_failure_is_logged_once_and_the_recovery_once(caplog):
     answers = iter([None, StoreError("Away."), StoreError("Away."), StoreError("Away."), None, None])
 
-    def look():
+    def check():
         if (error := next(answers)) is not None:
             raise error
 
-    lookout = Lookout(look, 1)
+    watcher = StoreWatcher(check, 1)
     with caplog.at_level(logging.INFO, "catseye"):
         for _ in range(6):
-            lookout.look()
+            watcher.check()
     assert [record.levelname for record in caplog.records] == ["ERROR", "INFO"]
     assert "Away." in caplog.records[0].message
     assert caplog.records[0].exc_info is None
 
 
-def test_a_bug_shows_where_it_came_from_and_other_trouble_is_told(caplog):
+def test_an_unexpected_error_is_logged_with_its_traceback(caplog):
     errors = iter([StoreError("Away."), KeyError("x"), KeyError("x")])
 
-    def look():
+    def check():
         raise next(errors)
 
-    lookout = Lookout(look, 1)
+    watcher = StoreWatcher(check, 1)
     for _ in range(3):
-        lookout.look()
+        watcher.check()
     assert [bool(record.exc_info) for record in caplog.records] == [False, True]
 
 
-def test_it_looks_again_and_again_until_it_is_told_to_end():
+def test_it_checks_again_and_again_until_it_is_stopped():
     seen = threading.Semaphore(0)
-    lookout = Lookout(seen.release, 0.01)
-    lookout.begin()
+    watcher = StoreWatcher(seen.release, 0.01)
+    watcher.start()
     assert all(seen.acquire(timeout=30) for _ in range(3))
-    lookout.end()
+    watcher.stop()
     (thread,) = (thread for thread in threading.enumerate() if thread.name == "catseye-store")
     thread.join(30)
     assert not thread.is_alive()

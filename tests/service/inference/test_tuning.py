@@ -6,7 +6,7 @@ import pytest
 
 from models.image.decode import decode
 from service.inference import tuning
-from service.inference.execution_plan import Plan, find_plan, usual
+from service.inference.execution_plan import Plan, default_plan, find_plan
 from service.settings import Settings
 from tests.support.networks import stored
 
@@ -44,7 +44,7 @@ def test_candidates_differ_and_hold_to_what_is_set():
 
 
 @pytest.mark.parametrize("runtime", ["openvino", "tensorflow"])
-def test_measuring_gives_figures_for_each_and_takes_turns(runtime):
+def test_measuring_gives_figures_for_each_and_is_interleaved(runtime):
     tried = [Plan(streams=1, threads=2, batch=1), Plan(streams=2, threads=4, batch=2, wait_ms=1)]
     turns = []
     measured = tuning.measure(stored("cnn"), Settings(runtime=runtime), tried, 0.06, lambda: turns.append(1))
@@ -54,7 +54,7 @@ def test_measuring_gives_figures_for_each_and_takes_turns(runtime):
     assert all(each.images_per_second > 0 and each.p50_ms > 0 for each in measured)
 
 
-def test_no_plan_has_more_company_than_the_others(monkeypatch):
+def test_no_plan_has_more_callers_than_the_others(monkeypatch):
     seen = []
     times = tuning._times
     monkeypatch.setattr(
@@ -70,7 +70,7 @@ def test_no_plan_has_more_company_than_the_others(monkeypatch):
 def test_a_plan_is_measured_once_and_kept_for_the_same_network(settings, monkeypatch):
     monkeypatch.setattr(tuning, "BUSY", 2.0)  # never: other tests may well run beside this one
     model = stored("cnn")
-    assert tuning.plan_for(model, settings, 0) == usual(settings)
+    assert tuning.plan_for(model, settings, 0) == default_plan(settings)
     first = tuning.plan_for(model, settings, 0.1)
     assert first.images_per_second > 0
     monkeypatch.setattr(tuning, "measure", None)
@@ -107,10 +107,10 @@ def test_a_home_that_cannot_be_written_is_no_obstacle(tmp_path):
 
 
 def test_work_of_others_is_seen():
+    others = tuning.busy_by_others()
     child = subprocess.Popen([sys.executable, "-c", "while True: pass"])
     try:
-        with tuning._watched() as others:
-            time.sleep(1)
+        time.sleep(1)
     finally:
         child.kill()
         child.wait()

@@ -53,10 +53,10 @@ def test_probabilities_are_those_of_the_network(served, tmp_path):
     file = tmp_path / "a.png"
     file.write_bytes(png(32, 32, seed=4))
     (result,) = classify.classify(served, [file], SETTINGS, top_k=5)
-    assert sum(share for _, share in result.predictions) == pytest.approx(1, abs=1e-5)
-    shares = [share for _, share in result.predictions]
+    assert sum(each["probability"] for each in result.predictions) == pytest.approx(1, abs=1e-5)
+    shares = [each["probability"] for each in result.predictions]
     assert shares == sorted(shares, reverse=True)
-    assert {label for label, _ in result.predictions} == set(served.card.labels)
+    assert {each["label"] for each in result.predictions} == set(served.card.labels)
 
 
 def test_a_file_over_the_limit_is_not_read_whole(tmp_path):
@@ -113,8 +113,8 @@ def test_a_model_in_one_core_gives_the_same_answers(served, tmp_path):
         found, expected = (list(classify.classify(one, [file], SETTINGS, 5, threads=1)) for one in (alone, served))
     finally:
         alone.close()
-    assert [label for label, _ in found[0].predictions] == [label for label, _ in expected[0].predictions]
-    shares = ([share for _, share in each[0].predictions] for each in (found, expected))
+    assert [each["label"] for each in found[0].predictions] == [each["label"] for each in expected[0].predictions]
+    shares = ([each["probability"] for each in one[0].predictions] for one in (found, expected))
     assert next(shares) == pytest.approx(next(shares), abs=1e-6)
 
 
@@ -124,7 +124,7 @@ def test_a_name_that_is_no_text_is_written_all_the_same(served, tmp_path):
     results = list(classify.classify(served, [file], SETTINGS, 1))
     for kind in ("jsonl", "csv"):
         with (tmp_path / "table").open("w", encoding="utf-8") as out:
-            table = classify.Table(out, kind, served, 1, head=False)
+            table = classify.Table(out, kind, served, 1, header=False)
             for result in results:
                 table.write(result)
         assert (tmp_path / "table").read_text("utf-8").count("?.png") == 1

@@ -121,7 +121,6 @@ def test_a_killed_run_goes_on_and_says_what_the_plain_run_says(files, tmp_path, 
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--engine", "spark", "-o", "out"), "threads or ray"),
         (("--engine", "ray"), "--output"),
         (("--engine", "ray", "-o", "file"), "file"),
     ],

@@ -6,7 +6,7 @@ import pytest
 
 from models.errors import BadParameter
 from service.offline import run_folder
-from service.offline.run_folder import Shards, Terms
+from service.offline.run_folder import Run, Terms
 
 TERMS = Terms(
     model="network",
@@ -23,7 +23,7 @@ TERMS = Terms(
 FILES = [Path(f"{number}, 고양이.jpg") for number in range(7)] + [Path(os.fsdecode(b"line\nbreak \xff.png"))]
 
 
-def fill(run: Shards, numbers: set[int]) -> None:
+def fill(run: Run, numbers: set[int]) -> None:
     """Write the tables of these shards; every third image of the run is bad."""
     for shard in run.shards:
         if shard.number in numbers:
@@ -63,9 +63,7 @@ def test_a_run_goes_on_with_what_it_began_with(tmp_path):
 def test_errors_of_all_shards_are_listed(tmp_path):
     with run_folder.opened(tmp_path, TERMS, FILES) as run:
         fill(run, {0, 1, 2})
-        assert run.keep_errors() == 3
-        assert run.first_errors(2) == [(str(FILES[1]), "broken"), (str(FILES[4]), "broken")]
-        assert len(run.first_errors(20)) == 3
+        assert run.keep_errors(2) == (3, [(str(FILES[1]), "broken"), (str(FILES[4]), "broken")])
     assert len((tmp_path / "errors.jsonl").read_text().splitlines()) == 3
 
 
@@ -78,8 +76,7 @@ def test_errors_in_csv(tmp_path):
         )
         run.part(second).write_text("e.jpg,,,empty\n")
         assert run.left() == []
-        assert run.keep_errors() == 2
-        assert run.first_errors(9) == [("b\nc.jpg", "broken"), ("e.jpg", "empty")]
+        assert run.keep_errors(9) == (2, [("b\nc.jpg", "broken"), ("e.jpg", "empty")])
 
 
 @pytest.mark.parametrize(
@@ -111,7 +108,7 @@ def test_two_processes_do_not_share_a_folder(tmp_path):
         pass
 
 
-def test_strange_folders_are_refused(tmp_path):
+def test_folders_that_hold_something_else_are_refused(tmp_path):
     file = tmp_path / "file"
     file.touch()
     with pytest.raises(BadParameter, match="choose another --output"), run_folder.opened(file, TERMS, FILES):

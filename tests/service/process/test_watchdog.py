@@ -1,5 +1,4 @@
 import os
-import select
 import signal
 import subprocess
 import sys
@@ -8,135 +7,85 @@ from contextlib import ExitStack
 
 import pytest
 
-from service.process.heartbeat import VARIABLE
 from service.process.watchdog import Watchdog
 
-BEATS = """
-import asyncio
-from service.heartbeat import begin_beating
-async def live():
-    begin_beating()
-    print("beats", flush=True)
-    await asyncio.sleep(600)
-asyncio.run(live())
-"""
-
 
 @pytest.fixture
-def watchdog(tmp_path):
-    return Watchdog(tmp_path / "heartbeats", seconds=5)
+def process():
+    running = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+    yield running
+    running.kill()
+    running.wait()
 
 
-@pytest.fixture
-def worker(watchdog, tmp_path):
-    environment = {**os.environ, VARIABLE: str(tmp_path / "heartbeats")}
-    process = subprocess.Popen([sys.executable, "-c", BEATS], env=environment, stdout=subprocess.PIPE, text=True)
-    assert process.stdout.readline() == "beats\n"
-    yield process
+def looks(watchdog, times):
+    return [watchdog.look() for _ in range(times)]
+
+
+def test_silence_is_a_hang_after_its_time_and_not_before(process):
+    watchdog = Watchdog(process.pid, seconds=5)
+    watchdog.heard()
+    assert looks(watchdog, 1) == [False]  # the heartbeat came after the look before
+    assert looks(watchdog, 5) == [False] * 4 + [True]
+
+
+def test_a_stopped_worker_hangs(process):
+    watchdog = Watchdog(process.pid, seconds=5)
+    watchdog.heard()
+    process.send_signal(signal.SIGSTOP)
+    os.waitpid(process.pid, os.WUNTRACED)
+    assert looks(watchdog, 6)[-1]
+
+
+def test_a_heartbeat_in_time_begins_the_count_anew(process):
+    watchdog = Watchdog(process.pid, seconds=5)
+    for _ in range(3):
+        watchdog.heard()
+        assert looks(watchdog, 5) == [False] * 5
+
+
+def test_a_worker_that_is_still_starting_does_not_hang(process):
+    watchdog = Watchdog(process.pid, seconds=5)
+    assert not any(looks(watchdog, 100))
+    assert not watchdog.ready
+
+
+def test_it_can_be_turned_off(process):
+    watchdog = Watchdog(process.pid, seconds=0)
+    watchdog.heard()
+    assert not any(looks(watchdog, 100))
+
+
+def test_a_process_that_has_ended_can_be_looked_at(process):
+    watchdog = Watchdog(process.pid, seconds=5)
+    watchdog.heard()
     process.kill()
     process.wait()
-    process.stdout.close()
+    looks(watchdog, 20)
 
 
-def look(watchdog, times):
-    return [pid for _ in range(times) for pid in watchdog.look()]
-
-
-def stop(worker):
-    worker.send_signal(signal.SIGSTOP)
-    os.waitpid(worker.pid, os.WUNTRACED)
-
-
-def test_a_stopped_worker_is_killed_and_never_before_its_time(watchdog, worker):
-    assert look(watchdog, 1) == []
-    stop(worker)
-    assert look(watchdog, 4) == []
-    assert look(watchdog, 2) == [worker.pid]  # the last sign of life may have come after the first look
-    assert worker.wait(30) == -signal.SIGKILL
-    assert look(watchdog, 9) == []
-
-
-def test_who_beats_again_in_time_is_left_alone(watchdog, worker):
-    look(watchdog, 1)
-    for _ in range(3):
-        stop(worker)
-        assert look(watchdog, 4) == []
-        worker.send_signal(signal.SIGCONT)
-        assert select.select([watchdog._pipe], [], [], 60)[0]
-        assert look(watchdog, 1) == []
-
-
-SPINS = """
-from service.heartbeat import Heart
-import asyncio, os
-from pathlib import Path
-async def live():
-    Heart(Path(os.environ["CATSEYE_HEARTBEATS"])).beat()
-    print("beats", flush=True)
-    while True:
-        pass
-asyncio.run(live())
-"""
-
-
-def test_who_is_silent_because_the_machine_is_busy_is_left_alone(watchdog, tmp_path):
+def test_a_worker_is_spared_while_it_waits_for_a_processor():
     """Five processes on one processor: each look counts for a fifth or so."""
-    environment = {**os.environ, VARIABLE: str(tmp_path / "heartbeats")}
     with ExitStack() as stack:
         worker, *others = (
-            stack.enter_context(subprocess.Popen([sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE))
-            for code in (SPINS, *["while True: pass"] * 4)
+            stack.enter_context(subprocess.Popen([sys.executable, "-c", "while True: pass"])) for _ in range(5)
         )
-        assert worker.stdout.readline() == b"beats\n"
         for process in (worker, *others):
             stack.callback(process.kill)
             os.sched_setaffinity(process.pid, {min(os.sched_getaffinity(0))})
-        silent = []
-        for _ in range(6):
-            assert watchdog.look() == []
-            silent.append(watchdog._workers[worker.pid].silent)
+        watchdog = Watchdog(worker.pid, seconds=5)
+        watchdog.heard()
+        looks(watchdog, 2)
+        before = watchdog.silent
+        for _ in range(4):
             time.sleep(1)
-        assert silent[-1] - silent[1] < 3, silent
+            assert not watchdog.look()
+        assert watchdog.silent - before < 3
         for process in others:
             process.kill()
-        assert next(killed for killed in iter(watchdog.look, None) if killed) == [worker.pid]
-
-
-def test_who_has_ended_is_not_watched_although_its_last_signs_come_later(watchdog, worker):
-    worker.kill()
-    worker.wait()
-    assert look(watchdog, 20) == []
-
-
-def test_who_has_ended_after_it_was_watched_is_forgotten(watchdog, worker):
-    look(watchdog, 1)
-    worker.kill()
-    worker.wait()
-    assert look(watchdog, 20) == []
-
-
-def test_it_looks_by_itself(watchdog, worker):
-    watchdog.begin()
-    worker.send_signal(signal.SIGSTOP)
-    assert worker.wait(120) == -signal.SIGKILL
-    watchdog.end()
-
-
-def test_it_can_be_told_never_to_kill(tmp_path):
-    patient = Watchdog(tmp_path / "heartbeats", seconds=0)
-    with subprocess.Popen(
-        [sys.executable, "-c", BEATS],
-        env={**os.environ, VARIABLE: str(tmp_path / "heartbeats")},
-        stdout=subprocess.PIPE,
-    ) as process:
-        process.stdout.readline()
-        assert look(patient, 100) == []
-        assert process.poll() is None
-        process.kill()
-
-
-def test_it_waits_until_the_workers_have_ended(watchdog, worker):
-    look(watchdog, 1)
-    assert not watchdog.wait_for_workers(0.1)
-    worker.kill()
-    assert watchdog.wait_for_workers(60)
+            process.wait()
+        for _ in range(30):
+            if watchdog.look():
+                return
+            time.sleep(1)
+        raise AssertionError("a worker that has the processor and is silent hangs")

@@ -115,3 +115,10 @@ def test_too_large_an_answer_is_refused_and_says_how_to_ask_for_less():
     with pytest.raises(BadParameter):
         check_size([large] * 3, Channels(), "npz")
     assert MAX_NUMBERS["json"] < MAX_NUMBERS["npz"] < MAX_NUMBERS["png"]
+
+
+def test_a_channel_that_the_layer_lacks_is_named():
+    maps = np.ones((2, 2, 4), np.float32)
+    tap = Tap(index=1, name="block", shape=maps.shape, stride=8)
+    with pytest.raises(BadParameter, match="no channel 4"):
+        parse_channels("0,4").of(maps, tap)

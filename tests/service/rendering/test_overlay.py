@@ -26,15 +26,16 @@ def test_the_overlay_lights_up_where_the_map_is_high_and_leaves_the_rest():
 
 def test_a_map_of_zeros_leaves_the_image_alone():
     image = RNG.integers(0, 255, (30, 40, 3), np.uint8)
-    sheet = opened(activation_overlay(image, np.zeros((3, 3)), title="cat", side_by_side=False))
+    sheet = opened(activation_overlay(image, np.zeros((3, 3)), title="cat"))
     assert (sheet[72:102, 16:56] == image).all()
+    assert (sheet[72:102, 62:102] == image).all()
 
 
 def test_speaking_for_is_warm_and_against_is_cold():
     image = np.full((40, 40, 3), 60, np.uint8)
     activation = np.ones((2, 2))
     activation[:, 1] = -1
-    picture = opened(activation_overlay(image, activation, title="cat", side_by_side=False))[72:112, 16:56]
+    picture = opened(activation_overlay(image, activation, title="cat"))[72:112, 62:102]
     assert picture[20, 2, 0] > picture[20, 2, 2]
     assert picture[20, 37, 2] > picture[20, 37, 0]
 

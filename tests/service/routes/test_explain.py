@@ -1,13 +1,9 @@
-import json
-from types import SimpleNamespace
-
 import numpy as np
 import pytest
 
 from models.card import Card, Head, Pool, WeightsProvenance
 from models.errors import BadParameter
-from service.routes import explain as room
-from service.routes.explain import ExplainAnswer, check, explain
+from service.routes.explain import ExplainAnswer, activation, label_index, lead
 from tests.support.images import jpeg
 
 RNG = np.random.default_rng(3)
@@ -27,66 +23,64 @@ def card(head=SEVERAL, **changes):
     return Card(**{**values, "weights": provenance, "head": head, "parameters": 1, **changes})
 
 
-def outputs():
-    maps = {"tap_0": RNG.random((8, 6, 3), np.float32), "tap_2": RNG.random((4, 3, 5), np.float32)}
-    embedding = np.concatenate([maps["tap_0"].mean((0, 1)), maps["tap_2"].mean((0, 1))])
-    return {**maps, "logits": embedding @ KERNEL + BIAS}
+def maps_and_logits():
+    maps = {0: RNG.random((8, 6, 3), np.float32), 2: RNG.random((4, 3, 5), np.float32)}
+    return maps, np.concatenate([maps[0].mean((0, 1)), maps[2].mean((0, 1))]) @ KERNEL + BIAS
 
 
 def test_the_mean_of_the_map_plus_the_bias_is_the_logit_over_several_depths():
-    found = outputs()
+    maps, logits = maps_and_logits()
     for index in range(4):
-        answer = explain(card(), (KERNEL, BIAS), found, index)
-        assert answer.map.shape == (8, 6)
-        assert answer.map.mean(dtype=np.float64) + answer.bias == pytest.approx(answer.logit, abs=1e-5)
-        assert answer.logit == pytest.approx(float(found["logits"][index]))
+        answer = activation(card(), (KERNEL, BIAS), maps, index)
+        assert answer["map"].shape == answer["shape"] == (8, 6)
+        assert answer["map"].mean(dtype=np.float64) == pytest.approx(answer["mean"])
+        assert answer["mean"] + answer["bias"] == pytest.approx(logits[index], abs=1e-5)
 
 
-def test_the_picture_shows_the_lead_over_the_other_labels():
-    found = outputs()
-    answer = explain(card(), (KERNEL, BIAS), found, 1)
-    lead = found["logits"][1] - found["logits"][[0, 2, 3]].mean()
-    assert answer.lead.mean(dtype=np.float64) == pytest.approx(lead, abs=1e-5)
-    shifted = explain(card(), (KERNEL, BIAS + 100), found, 1)
-    assert np.allclose(shifted.lead, answer.lead, atol=1e-4)
-
-
-def test_the_top_label_is_the_default_and_the_temperature_calibrates():
-    found = outputs()
-    answer = explain(card(temperature=2.0), (KERNEL, BIAS), found, None)
-    assert answer.index == found["logits"].argmax()
-    powers = np.exp(found["logits"] / 2)
-    assert answer.probability == pytest.approx(powers.max() / powers.sum(), abs=1e-6)
+def test_the_lead_is_over_the_other_labels():
+    maps, logits = maps_and_logits()
+    over_others = lead(card(), (KERNEL, BIAS), maps, 1)
+    assert over_others.mean(dtype=np.float64) == pytest.approx(logits[1] - logits[[0, 2, 3]].mean(), abs=1e-5)
+    assert np.allclose(lead(card(), (KERNEL, BIAS + 100), maps, 1), over_others, atol=1e-4)
 
 
 def test_labels_are_found_by_name():
-    assert check(card(), "강아지") == 3
-    assert check(card(), None) is None
+    assert label_index(card(), "강아지") == 3
+    assert label_index(card(), None) is None
 
 
 @pytest.mark.parametrize("label", ["", "Cat", "x" * 999])
 def test_an_unknown_label_is_refused_with_those_there_are(label):
     with pytest.raises(BadParameter, match="cat, dog") as caught:
-        check(card(), label)
+        label_index(card(), label)
     assert len(caught.value.detail) < 300
 
 
 def test_many_labels_are_not_all_listed():
     many = card(labels=tuple(f"label {number}" for number in range(1000)))
     with pytest.raises(BadParameter, match=r"label 19, \.\.\.\.") as caught:
-        check(many, "cat")
+        label_index(many, "cat")
     assert "label 20" not in caught.value.detail
 
 
 def test_a_model_without_averaged_maps_says_so():
     with pytest.raises(BadParameter, match="no class activation map exists"):
-        check(card(head=Head(embedding_size=8)), "cat")
+        label_index(card(head=Head(embedding_size=8)), "cat")
 
 
-def test_the_answers_hold_what_they_promise():
-    served = SimpleNamespace(name="pets", version="1", variant="accurate", card=card())
-    answer = explain(served.card, (KERNEL, BIAS), outputs(), 2)
-    written = ExplainAnswer.model_validate(json.loads(room._json("7", served, answer)))
-    assert (written.label, written.shape) == ("Käfer", [8, 6])
-    assert np.allclose(written.map, answer.map)
-    assert room._png(jpeg(40, 50), answer).startswith(b"\x89PNG")
+def test_the_top_label_is_explained_unless_one_is_named(client):
+    image = jpeg(40, 50, seed=5)
+    top, second = client.post("/v1/classify", content=image).json()["predictions"][:2]
+    found = ExplainAnswer.model_validate(client.post("/v1/explain?format=json", content=image).json())
+    assert (found.label, found.probability) == (top["label"], top["probability"])
+    assert found.mean + found.bias == pytest.approx(found.logit, abs=1e-4)
+    named = {"format": "json", "label": second["label"]}
+    assert client.post("/v1/explain", content=image, params=named).json()["probability"] == second["probability"]
+    assert client.post("/v1/explain", content=image).content.startswith(b"\x89PNG")
+
+
+def test_everything_is_checked_before_the_image_is_read(client):
+    assert client.post("/v1/explain?label=nobody").json()["code"] == "bad_parameter"
+    assert client.post("/v1/explain?format=gif").json()["code"] == "bad_parameter"
+    assert client.post("/v1/feature-maps?layer=nowhere").json()["code"] == "unknown_layer"
+    assert client.post("/v1/embed?model=nobody").json()["code"] == "unknown_model"

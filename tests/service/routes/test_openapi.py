@@ -2,8 +2,10 @@ import jsonschema
 import pytest
 from starlette.testclient import TestClient
 
+from models import errors
 from service.application import create_web
-from service.routes.openapi import ANSWERS
+from service.asgi.problem import problem
+from service.routes.openapi import EXAMPLES
 from service.settings import Settings
 
 DOCUMENT = TestClient(create_web(Settings())).get("/openapi.json").json()
@@ -40,8 +42,8 @@ def test_every_json_body_has_an_example_that_fits():
 
 def test_every_route_shows_an_answer_and_every_error():
     shown = {(method, path.replace("/versions/{version}", ""), status) for method, path, status, *_ in SHOWN}
-    for method, path in ANSWERS:
-        assert (method, path, "200") in shown
+    for route in EXAMPLES["answers"]:
+        assert (*route.split(), "200") in shown
     for path, operations in DOCUMENT["paths"].items():
         for method, operation in operations.items():
             bare = path.replace("/versions/{version}", "")
@@ -54,3 +56,9 @@ def test_the_protocol_s_errors_have_its_own_form():
     assert set(examples["/v2/models/{model}/infer", "401"]) == {"error"}
     assert ("/v2/models/{model}/infer", "422") not in examples
     assert examples["/v1/classify", "422"]["code"] == "bad_parameter"
+
+
+@pytest.mark.parametrize("example", EXAMPLES["problems"].values(), ids=EXAMPLES["problems"])
+def test_the_examples_of_errors_are_errors_of_the_service(example):
+    kinds = [kind for kind in vars(errors).values() if getattr(kind, "code", None) == example["code"]]
+    assert [problem(kind(example["detail"]), example["request_id"]) for kind in kinds] == [example]

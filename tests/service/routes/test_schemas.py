@@ -19,4 +19,4 @@ def test_the_contract_s_answer_fits():
 
 
 def test_every_status_of_the_contract_is_described():
-    assert set(PROBLEMS) == {400, 401, 404, 413, 415, 422, 503, 504}
+    assert set(PROBLEMS) == {400, 401, 404, 408, 413, 415, 422, 503, 504}

@@ -6,7 +6,7 @@ from PIL import Image
 
 from models.errors import BadParameter
 from tests.support.images import photograph
-from training.data.augmentation import Augmentation, mirrors, preview_sheet
+from training.data.augmentation import Augmentation, preview_sheet
 
 IMAGES = np.stack([photograph(40, 40, seed) for seed in range(6)])
 
@@ -104,16 +104,6 @@ def test_settings_in_words(text, meaning):
 def test_settings_that_are_none(text):
     with pytest.raises(BadParameter, match=text.partition("=")[0]):
         Augmentation.from_text(text)
-
-
-def test_mirror_images_are_all_and_different():
-    four, eight = mirrors(IMAGES), mirrors(IMAGES, turned=True)
-    assert four.shape == (4, *IMAGES.shape)
-    np.testing.assert_array_equal(eight[:4], four)
-    np.testing.assert_array_equal(four[3], np.rot90(IMAGES, 2, (1, 2)))
-    assert len({copy.tobytes() for copy in eight}) == 8
-    with pytest.raises(BadParameter, match="square"):
-        mirrors(IMAGES[:, :, :20], turned=True)
 
 
 def test_the_preview_sheet_shows_originals_first():

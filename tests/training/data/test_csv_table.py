@@ -65,7 +65,7 @@ def test_soft_targets(tmp_path):
         ("path,label\n", "lists no image"),
         ("path,label\nx,a\ny,\n", "Row 3"),
         ("path,label\nx,a\n,b\n", "Row 3"),
-        ("path,label\nx,a\ny,a\n", "one label only, 'a'"),
+        ("path,label\nx,a\ny,a\n", "only one label, 'a'"),
         ("path,label,weight\nx,a,heavy\ny,b,1\n", "weight 'heavy'"),
         ("path,label,weight\nx,a,0\ny,b,1\n", "weight '0'"),
         ("path,label,weight\nx,a,nan\ny,b,1\n", "weight 'nan'"),

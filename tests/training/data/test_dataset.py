@@ -9,6 +9,14 @@ from tests.support.folders import class_folders, picture, put
 from training.data.dataset import Fractions, labels_of, read_dataset, targets_of, weights_of
 
 
+def test_the_parts_of_a_split_are_collected_once(tmp_path):
+    """They are read in loops: collecting them again each time is quadratic."""
+    data = read(class_folders(tmp_path, {"x": 10, "y": 10}))
+    assert data.train is data.train
+    assert data.validation is data.validation
+    assert data.test is data.test
+
+
 def read(path, **options):
     return read_dataset(path, quiet=True, **options)
 
@@ -64,7 +72,7 @@ def test_copies_never_straddle_the_split(tmp_path):
     for sample in data.samples:
         parts.setdefault(sample.sha256, set()).add(sample.split)
     assert all(len(found) == 1 for found in parts.values())
-    assert any("19 files repeat" in warning for warning in data.warnings)
+    assert any("19 files are exact copies" in warning for warning in data.warnings)
     assert len(data.test) > 0
 
 
@@ -163,7 +171,7 @@ def test_a_table_with_a_missing_file(tmp_path):
 def test_what_is_no_data_set(tmp_path):
     with pytest.raises(BadData, match="nothing at"):
         read(tmp_path / "nowhere")
-    with pytest.raises(BadData, match="no folder and no CSV"):
+    with pytest.raises(BadData, match="not a folder or a CSV"):
         read(put(tmp_path / "a.png", picture(0)))
     with pytest.raises(BadParameter, match="no column 'type'"):
         read(class_folders(tmp_path / "d", {"x": 2, "y": 2}), stratify="type")

@@ -65,14 +65,14 @@ def test_a_class_called_train_is_a_class(tmp_path):
     ("files", "sentence"),
     [
         ((), "holds no image"),
-        (("a.png", "b.png"), "lie in no class folders"),
+        (("a.png", "b.png"), "are not in class folders"),
         (("labels.csv",), "labels.csv"),
-        (("cats/a.png",), "one class only, 'cats'"),
+        (("cats/a.png",), "only one class, 'cats'"),
         (("data/cats/a.png", "data/dogs/b.png"), "Did you mean"),
         (("a/x.png", "b/notes.txt"), "without any image: 'b'"),
         (("train/a.png", "test/b.png"), "test/LABEL"),
         (("train/a/x.png", "test/b/x.png"), "without any training image: 'b'"),
-        (("train/a/x.png", "test/a/x.png"), "one class only, 'a'"),
+        (("train/a/x.png", "test/a/x.png"), "only one class, 'a'"),
         (("train/notes.txt", "test/a/x.png"), "holds no image"),
     ],
 )

@@ -5,9 +5,9 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 from sklearn.metrics import log_loss
 
+from models.arrays import softmax
 from models.errors import BadParameter
-from models.runtime.cam import softmax
-from training.evaluate.calibration import fit_temperature, losses, probabilities, reliability
+from training.evaluate.calibration import fit_temperature, losses, reliability
 
 
 def drawn(temperature, images=20_000, classes=4, seed=0):
@@ -50,7 +50,7 @@ def test_broken_outputs_are_refused():
 
 @given(arrays.arrays(np.float64, (5, 3), elements=st.floats(-1e6, 1e6)), st.floats(0.05, 20))
 def test_probabilities_and_losses_stay_finite(logits, temperature):
-    assert probabilities(logits, temperature).sum(axis=1) == pytest.approx(1)
+    assert softmax(logits, temperature).sum(axis=1) == pytest.approx(1)
     assert np.isfinite(losses(logits, np.array([0, 1, 2, 0, 1]), temperature)).all()
 
 

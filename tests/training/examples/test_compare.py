@@ -1,6 +1,7 @@
 import csv
 import io
 
+import numpy as np
 import pytest
 from PIL import Image
 
@@ -10,10 +11,18 @@ from models.store import store
 from tests.support.shapes import CIRCLE, SQUARE, shapes_folder
 from training import pipeline as training
 from training.config import TrainSettings
-from training.examples.compare import PLOT_FILE, TABLE_FILE, Result, as_csv, compare, contestants
-from training.examples.shifts import SHARES
-
-pytestmark = pytest.mark.long
+from training.examples.compare import (
+    DIRECTIONS,
+    PLOT_FILE,
+    SHARES,
+    TABLE_FILE,
+    Result,
+    as_csv,
+    compare,
+    correct_when_shifted,
+    methods,
+    shifted,
+)
 
 
 @pytest.fixture
@@ -23,7 +32,8 @@ def homes(monkeypatch, tmp_path):
     return tmp_path
 
 
-def test_four_ways_on_one_split(homes, monkeypatch, capsys):
+@pytest.mark.long
+def test_four_methods_on_one_split(homes, monkeypatch, capsys):
     def load(classifier, source):
         kind = "none" if source == "none" else "file"
         return WeightsProvenance(source=kind, detail="weights of this test")
@@ -48,9 +58,9 @@ def test_four_ways_on_one_split(homes, monkeypatch, capsys):
     assert f"{mlp.weights:,}" in printed
 
 
-def test_the_four_ways_differ_only_in_what_they_compare():
+def test_the_four_methods_differ_only_in_what_they_compare():
     settings = TrainSettings(name="x", backbone="resnet50", freeze="few", seed=7, mirror="all")
-    mlp, cnn, features, tuned = (one.settings for one in contestants(settings))
+    mlp, cnn, features, tuned = methods(settings).values()
     assert (mlp.backbone, cnn.backbone, mlp.weights, cnn.weights) == ("mlp", "cnn", "none", "none")
     assert (features.freeze, tuned.freeze, tuned.backbone) == ("head", "few", "resnet50")
     assert {one.seed for one in (mlp, cnn, features, tuned)} == {7}
@@ -59,7 +69,7 @@ def test_the_four_ways_differ_only_in_what_they_compare():
 
 def test_the_interval_stands_beside_every_accuracy():
     result = Result(
-        title="MLP", backbone="mlp", pixels=32, weights=10, seconds=1.0, images=100, right=(90, 80, 70, 60, 50, 40)
+        title="MLP", backbone="mlp", pixels=32, weights=10, seconds=1.0, images=100, correct=(90, 80, 70, 60, 50, 40)
     )
     rows = list(csv.DictReader(io.StringIO(as_csv([result]).decode())))
     assert [row["accuracy"] for row in rows] == ["0.9000", "0.8000", "0.7000", "0.6000", "0.5000", "0.4000"]
@@ -75,3 +85,31 @@ def test_data_without_test_images_are_refused(homes):
         path.rename(path.with_suffix(".txt"))
     with pytest.raises(BadData, match="holds out no test images"):
         compare(data, TrainSettings(name="compare", size=32))
+
+
+def test_nothing_is_lost_and_the_four_directions_take_turns():
+    images = np.random.default_rng(0).integers(0, 255, (4, 8, 8, 3), np.uint8)
+    moved = shifted(images, 0.25)
+    for image, one, (down, right) in zip(images, moved, DIRECTIONS, strict=True):
+        np.testing.assert_array_equal(one, np.roll(image, (2 * down, 2 * right), (0, 1)))
+    np.testing.assert_array_equal(shifted(images, 0.0), images)
+    np.testing.assert_array_equal(shifted(images[2:], 0.25, first=2), moved[2:])
+
+
+def test_a_network_that_looks_at_one_place_is_lost_and_one_that_looks_everywhere_is_not():
+    dots = np.zeros((6, 20, 20, 3), np.uint8)
+    truth = np.arange(6) % 2
+    dots[truth == 1, 10, 10] = 255
+
+    def one_place(images):
+        seen = images[:, 10, 10, 0] / 255
+        return np.stack([1 - seen, seen], 1)
+
+    def everywhere(images):
+        seen = images.max((1, 2, 3)) / 255
+        return np.stack([1 - seen, seen], 1)
+
+    found = [correct_when_shifted(f, lambda a, b: dots[a:b], truth, batch=4) for f in (one_place, everywhere)]
+    assert found[0].shape == (len(SHARES), 6)
+    assert found[0].mean(1).tolist() == [1.0] + [0.5] * 5
+    assert found[1].all()

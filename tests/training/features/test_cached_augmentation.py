@@ -9,16 +9,17 @@ from training.data.augmentation import Augmentation
 from training.data.dataset import load_batch, read_dataset
 from training.features.cached_augmentation import (
     COPIES,
-    Copy,
-    exact_views,
+    AugmentedCopy,
+    apply_view,
+    augmented_copies,
+    describe_augmentation,
+    flipped,
+    flips_of,
     folder_of,
-    how_varied,
     preview,
-    shown,
-    varied_copies,
 )
 
-OFF, ROTATE, FLIP = Augmentation(), Augmentation(rotate=20), Augmentation(flip=True)
+OFF, ROTATE, LESS, FLIP = Augmentation(), Augmentation(rotate=20), Augmentation(rotate=10), Augmentation(flip=True)
 
 
 @pytest.fixture(scope="module")
@@ -27,19 +28,27 @@ def samples(tmp_path_factory):
     return read_dataset(folder, quiet=True).samples
 
 
-def test_a_copy_is_the_same_in_whatever_company_it_is_made(samples):
+def test_flips_exchange_rows_and_columns():
+    image = np.arange(12, dtype=np.uint8).reshape(1, 2, 2, 3)
+    np.testing.assert_array_equal(flipped(image, "plain"), image)
+    np.testing.assert_array_equal(flipped(image, "left-right"), image[:, :, ::-1])
+    np.testing.assert_array_equal(flipped(image, "up-down"), image[:, ::-1])
+    np.testing.assert_array_equal(flipped(image, "both"), image[:, ::-1, ::-1])
+
+
+def test_a_copy_does_not_depend_on_the_batch_that_it_is_made_in(samples):
     images = load_batch(samples, (32, 32))
-    copy = Copy(ROTATE, 0, 0)
-    together = shown(images, samples, copy)
-    alone = np.concatenate([shown(images[i : i + 1], samples[i : i + 1], copy) for i in range(len(samples))])
+    copy = AugmentedCopy(ROTATE, 0, 0)
+    together = apply_view(images, samples, copy)
+    alone = np.concatenate([apply_view(images[i : i + 1], samples[i : i + 1], copy) for i in range(len(samples))])
     np.testing.assert_array_equal(together, alone)
     assert (together != images).any(axis=(1, 2, 3)).all()
 
 
 def test_copies_and_seeds_differ_and_have_folders_of_their_own(samples):
     images = load_batch(samples, (32, 32))
-    copies = [Copy(ROTATE, 0, 0), Copy(ROTATE, 1, 0), Copy(ROTATE, 0, 1), Copy(Augmentation(rotate=10), 0, 0)]
-    pixels = {shown(images, samples, copy).tobytes() for copy in copies}
+    copies = [AugmentedCopy(*each) for each in ((ROTATE, 0, 0), (ROTATE, 1, 0), (ROTATE, 0, 1), (LESS, 0, 0))]
+    pixels = {apply_view(images, samples, copy).tobytes() for copy in copies}
     assert len(pixels) == len({folder_of(copy) for copy in copies}) == 4
     assert folder_of("left-right") == "left-right"
 
@@ -55,21 +64,22 @@ def test_copies_and_seeds_differ_and_have_folders_of_their_own(samples):
         ("all", FLIP, ("plain", "left-right", "up-down", "both")),
     ],
 )
-def test_flips_are_exact_views(mirror, augmentation, exact):
-    assert exact_views(mirror, augmentation) == exact
-    assert varied_copies(augmentation, 0) == ()
+def test_flips_need_no_copies(mirror, augmentation, exact):
+    assert flips_of(mirror, augmentation) == exact
+    assert augmented_copies(augmentation, 0) == ()
 
 
-def test_other_moves_need_copies():
-    assert [copy.number for copy in varied_copies(ROTATE, 3)] == list(range(COPIES))
-    assert varied_copies(ROTATE, 3)[0].seed == 3
+def test_other_transforms_need_copies():
+    assert [copy.number for copy in augmented_copies(ROTATE, 3)] == list(range(COPIES))
+    assert augmented_copies(ROTATE, 3)[0].seed == 3
 
 
-def test_it_says_which_way_images_take():
-    views = ("plain", *varied_copies(ROTATE, 0))
-    assert "anew in every epoch" in how_varied(("plain",), views, at_pixels=True)
-    assert f"{COPIES} varied copies" in how_varied(("plain",), views, at_pixels=False)
-    assert "exact" in how_varied(("plain", "left-right"), ("plain", "left-right"), at_pixels=False)
+def test_the_description_says_what_is_cached():
+    views = ("plain", *augmented_copies(ROTATE, 0))
+    assert "new variants in every epoch" in describe_augmentation(("plain",), views, from_pixels=True)
+    assert f"{COPIES} augmented copies" in describe_augmentation(("plain",), views, from_pixels=False)
+    flips = ("plain", "left-right")
+    assert "flips only" in describe_augmentation(flips, flips, from_pixels=False)
 
 
 def test_the_preview_shows_one_image_of_each_class(samples):

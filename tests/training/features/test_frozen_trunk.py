@@ -3,7 +3,7 @@ import pytest
 
 from models.network.classifier import HeadSpec, build_classifier
 from models.network.freezing import apply_freeze
-from training.features.frozen_trunk import cut_at_embedding, cut_at_pixels, cut_where_training_begins
+from training.features.frozen_trunk import base_trunk, empty_trunk, frozen_trunk
 
 
 @pytest.fixture(scope="module")
@@ -12,36 +12,36 @@ def classifier():
 
 
 @pytest.mark.parametrize("freeze", ["head", "most", "few"])
-def test_below_and_above_the_cut_make_the_whole(classifier, freeze):
+def test_frozen_and_trained_layers_make_the_whole_network(classifier, freeze):
     apply_freeze(classifier, freeze)
-    cut = cut_where_training_begins(classifier)
+    trunk = frozen_trunk(classifier)
     images = np.random.default_rng(0).integers(0, 256, (2, 64, 64, 3), dtype=np.uint8)
-    rows = np.asarray(cut.lower()(images))
-    assert rows.shape == (2, cut.width)
+    rows = np.asarray(trunk.frozen_model()(images))
+    assert rows.shape == (2, trunk.width)
     np.testing.assert_allclose(
-        np.asarray(cut.upper()(cut.unpack(rows))),
+        np.asarray(trunk.trained_model()(trunk.unpack(rows))),
         np.asarray(classifier.feature_model()(images)),
         atol=1e-4,
     )
 
 
-def test_the_cut_is_where_the_frozen_layers_end(classifier):
+def test_the_trunk_ends_where_the_frozen_layers_end(classifier):
     apply_freeze(classifier, "most")
-    most = cut_where_training_begins(classifier)
-    learning = {layer.name for layer in most.upper().layers if layer.trainable_weights}
-    assert learning == {layer.name for layer in classifier.backbone_layers() if layer.trainable_weights}
+    most = frozen_trunk(classifier)
+    trained = {layer.name for layer in most.trained_model().layers if layer.trainable_weights}
+    assert trained == {layer.name for layer in classifier.backbone_layers() if layer.trainable_weights}
     apply_freeze(classifier, "few")
-    assert cut_where_training_begins(classifier).shapes[0] == (8, 8, 32)
+    assert frozen_trunk(classifier).shapes[0] == (8, 8, 32)
     apply_freeze(classifier, "head")
-    assert cut_where_training_begins(classifier).shapes == cut_at_embedding(classifier).shapes
+    assert frozen_trunk(classifier).shapes == base_trunk(classifier).shapes
     apply_freeze(classifier, "none")
-    assert cut_where_training_begins(classifier).at_pixels
-    assert cut_at_pixels(classifier).shapes == ((64, 64, 3),)
+    assert frozen_trunk(classifier).is_empty
+    assert empty_trunk(classifier).shapes == ((64, 64, 3),)
 
 
-def test_the_key_follows_weights_and_place(classifier):
+def test_the_key_depends_on_weights_and_depth(classifier):
     apply_freeze(classifier, "most")
-    most, embedding = cut_where_training_begins(classifier), cut_at_embedding(classifier)
+    most, embedding = frozen_trunk(classifier), base_trunk(classifier)
     before = most.key()
     assert before == most.key() != embedding.key()
     layer = classifier.model.get_layer("Conv1")

@@ -1,4 +1,5 @@
 import numpy as np
+import pytest
 
 from training.features.keras_dataset import Batches
 
@@ -49,13 +50,53 @@ def test_targets_stay_with_their_images():
         np.testing.assert_array_equal(targets.argmax(1), inputs[:, 0] % 100)
 
 
-def test_shares_of_a_batch_are_equally_large_and_hold_it_once():
-    feed = batches(seed=3)
+def test_parts_of_a_batch_are_equally_large_and_hold_it_once():
+    whole, feed = batches(seed=3), batches(seed=3)
+    feed.replicas = 2
+    for i in range(len(feed)):
+        inputs, _, weights = whole[i]
+        parts = [feed.part(i, replica) for replica in range(2)]
+        assert len({len(part[0]) for part in parts}) == 1
+        real = np.concatenate([part[0][part[2] > 0] for part in parts])
+        np.testing.assert_array_equal(real, inputs)
+        assert sum(part[2].sum() for part in parts) == weights.sum()
+        assert feed.size(i) == len(inputs)
+
+
+@pytest.mark.parametrize("seed", [None, 3])
+def test_for_several_replicas_batches_are_filled_up_and_means_stay_the_same(seed):
+    whole, feed = batches(seed=seed), batches(seed=seed)
+    feed.replicas = 3
+    sums, lengths = [], []
     for i in range(len(feed)):
         inputs, _, weights = feed[i]
-        shares = [feed.share(i, which, 2) for which in range(2)]
-        assert len({len(share[0]) for share in shares}) == 1
-        real = np.concatenate([share[0][share[2] > 0] for share in shares])
-        np.testing.assert_array_equal(real, inputs)
-        assert sum(share[2].sum() for share in shares) == weights.sum()
-        assert feed.size(i) == len(inputs)
+        assert len(inputs) == len(weights) == 3
+        np.testing.assert_array_equal(inputs[weights > 0], whole[i][0])
+        if seed is not None:
+            assert weights.mean() == pytest.approx(whole[i][2].mean())
+        sums.append(weights.sum())
+        lengths.append(len(weights))
+    if seed is None:
+        assert sum(sums) / sum(lengths) == pytest.approx(1)
+
+
+@pytest.mark.parametrize("images", [100, 1000])
+def test_an_epoch_is_shuffled_once_however_many_batches_it_has(monkeypatch, images):
+    """A permutation for every batch made an epoch of a million images take 20 minutes."""
+    shuffled = []
+
+    class Counted(np.random.Generator):
+        def permutation(self, count):
+            shuffled.append(count)
+            return super().permutation(count)
+
+    monkeypatch.setattr(np.random, "default_rng", lambda seed: Counted(np.random.PCG64(seed)))
+    source = Numbers()
+    monkeypatch.setattr(Numbers, "__len__", lambda self: images)
+    targets, weights = np.zeros((images, 2), np.float32), np.ones(images, np.float32)
+    feed = Batches(source, targets, weights, batch_size=2, seed=0)
+    for _ in range(2):
+        for i in range(len(feed)):
+            feed[i]
+        feed.on_epoch_end()
+    assert shuffled == [images, images]

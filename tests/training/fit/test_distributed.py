@@ -1,6 +1,7 @@
-"""Two worker processes on this machine against one process with the same batches, as real processes."""
+"""Two worker processes, and two devices of one process, against one process with one device and the same batches."""
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -10,13 +11,17 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from models.errors import BadParameter
 from models.store.history import read_history
 from tests.support.servers import free_port
 from tests.support.shapes import CIRCLE, SQUARE, shapes_folder
 from training.data.dataset import load_batch, read_dataset
-from training.fit.distributed import workers_here
+from training.features.keras_dataset import Batches, PixelSource
+from training.fit.checkpoint import Checkpoint
+from training.fit.distributed import Workers, workers_here
+from training.fit.trainer import Schedule, fit
 
 pytestmark = pytest.mark.long
 
@@ -123,4 +128,44 @@ def test_a_wrong_configuration_says_how_one_looks(monkeypatch, config):
 
 def test_one_process_on_one_device_needs_no_others(monkeypatch):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    assert workers_here() is None
+    workers = workers_here()
+    assert (workers.replicas, workers.count, workers.chief) == (1, 1, True)
+
+
+def learn(folder, samples, workers):
+    """Figures and weights of a small network with frozen statistics, L2, weights of images, and per-layer rates."""
+    keras.utils.set_random_seed(0)
+    pixels = keras.Input((32, 32, 3), dtype="uint8")
+    maps = keras.layers.Conv2D(4, 3, strides=2, activation="relu", name="conv")(keras.layers.Rescaling(1 / 255)(pixels))
+    norm = keras.layers.BatchNormalization(name="norm")
+    features = keras.layers.GlobalAveragePooling2D()(norm(maps))
+    norm.trainable = False
+    model = keras.Model(pixels, keras.layers.Dense(2, kernel_regularizer=keras.regularizers.L2(1e-2))(features))
+    labels = np.eye(2, dtype=np.float32)[[sample.label for sample in samples]]
+    weights = np.linspace(0.5, 1.5, len(samples), dtype=np.float32)
+    train = Batches(PixelSource(samples, (32, 32)), labels, weights, batch_size=8, seed=0)
+    held = Batches(PixelSource(samples[:9], (32, 32)), labels[:9], np.ones(9, np.float32), batch_size=4)
+    rates = {"conv": (np.float32(0.5), np.float32(0.5))}
+    schedule = Schedule(phase="top", title="t", epochs=2, patience=9, learning_rate=1e-2, layer_rates=rates)
+    progress = fit(model, train, held, schedule, Checkpoint(folder), workers)
+    return [list(row.values()) for row in progress.history], model.get_weights()
+
+
+def compare_devices(folder):
+    """To be run in a process that has not started TensorFlow, since only there a processor can be divided."""
+    processor = tf.config.list_physical_devices("CPU")[0]
+    tf.config.set_logical_device_configuration(processor, [tf.config.LogicalDeviceConfiguration()] * 2)
+    workers = workers_here()
+    assert (workers.replicas, workers.count, workers.chief) == (2, 1, True)
+    samples = read_dataset(shapes_folder(folder / "data", {CIRCLE: 15, SQUARE: 15}), quiet=True).samples
+    one, two = learn(folder / "one", samples, Workers()), learn(folder / "two", samples, workers)
+    np.testing.assert_allclose(two[0], one[0], atol=1e-4)
+    for shared, alone in zip(two[1], one[1], strict=True):
+        np.testing.assert_allclose(shared, alone, atol=1e-4)
+
+
+def test_two_devices_learn_what_one_does(tmp_path):
+    process = multiprocessing.get_context("spawn").Process(target=compare_devices, args=(tmp_path,))
+    process.start()
+    process.join()
+    assert process.exitcode == 0

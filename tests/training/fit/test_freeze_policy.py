@@ -1,18 +1,18 @@
 import numpy as np
 import pytest
 
-from training.fit.freeze_policy import ALIKE, MUCH, choose, kappa
+from training.fit.freeze_policy import LARGE, SIMILAR, choose, kappa
 
 
 @pytest.mark.parametrize(
-    ("images", "likeness", "freeze"),
-    [(MUCH, 0.5, "none"), (MUCH, ALIKE, "few"), (MUCH - 1, 0.5, "most"), (MUCH - 1, ALIKE, "head")],
+    ("images", "similarity", "freeze"),
+    [(LARGE, 0.5, "none"), (LARGE, SIMILAR, "few"), (LARGE - 1, 0.5, "most"), (LARGE - 1, SIMILAR, "head")],
 )
-def test_the_four_corners_of_the_last_slide(images, likeness, freeze):
-    choice = choose(images, likeness)
+def test_the_four_corners_of_the_last_slide(images, similarity, freeze):
+    choice = choose(images, similarity)
     assert choice.freeze == freeze
     assert str(images) in choice.reason
-    assert f"{likeness:.2f}" in choice.reason
+    assert f"{similarity:.2f}" in choice.reason
 
 
 def test_without_validation_images_the_base_stays():

@@ -1,3 +1,4 @@
+import keras
 import numpy as np
 import pytest
 
@@ -102,6 +103,18 @@ def test_a_feature_that_hardly_varies_is_not_blown_up():
     expected = deviation.copy()
     expected[[first.start, last.stop - 1]] = 0.005, 1.0
     np.testing.assert_allclose(top.deviation, expected)
+
+
+def test_l2_holds_for_a_head_with_batch_normalisation_too(tmp_path):
+    """It was dropped in silence."""
+    sizes = {}
+    for l2 in (0.0, 1.0):
+        keras.utils.set_random_seed(0)
+        classifier = build_classifier("cnn", 2, input_size=32, head=HeadSpec(batch_norm=True))
+        top = StandardHead(classifier, np.zeros(256, np.float32), np.ones(256, np.float32), l2=l2, dropout=0.0)
+        fit(top.model(), *feeds(), schedule(), Checkpoint(tmp_path / str(l2)))
+        sizes[l2] = float(np.abs(head_arrays(classifier)[0]).mean())
+    assert sizes[1.0] < 0.9 * sizes[0.0]
 
 
 def test_a_head_with_batch_normalisation_is_trained_itself(tmp_path):

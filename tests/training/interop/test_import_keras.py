@@ -2,12 +2,12 @@ import keras
 import numpy as np
 import pytest
 
+from models.arrays import softmax
 from models.errors import BadData
 from models.network.backbones import BACKBONES
 from models.network.classifier import load_classifier
-from models.runtime.base import open_runtime, softmax
-from training.interop.import_keras import _network, import_keras, read_labels
-from training.interop.keras_file import KerasFile
+from models.runtime.open import open_runtime
+from training.interop.import_keras import KerasFile, import_keras, read_labels, recognise
 
 pytestmark = pytest.mark.long
 
@@ -95,7 +95,7 @@ def test_scaling_augmentation_and_one_output_are_understood(tmp_path, scaling):
             2,
             "otherwise than the preprocess_input of EfficientNetB0",
         ),
-        (lambda: guides_model(outputs=3), 3, "ends in sigmoid, which is not understood"),
+        (lambda: guides_model(outputs=3), 3, "ends in sigmoid, which is not supported"),
         (lambda: guides_model(outputs=1), 3, "Check the number of labels"),
         (lambda: guides_model(keras.layers.Resizing(64, 64)), 2, "Resizing"),
     ],
@@ -110,7 +110,7 @@ def test_what_would_answer_otherwise_is_refused(tmp_path, model, labels, reason)
 def test_code_and_other_heads_are_refused(tmp_path):
     for extra, reason in (
         (keras.layers.Lambda(lambda x: x), "'Lambda', which holds code"),
-        (keras.layers.Dense(8), "not understood"),
+        (keras.layers.Dense(8), "not supported"),
         (keras.layers.LayerNormalization(), "LayerNormalization"),
     ):
         path = tmp_path / "model.keras"
@@ -131,9 +131,9 @@ def test_every_network_is_recognised(tmp_path, number):
     path = tmp_path / ("model.h5" if number % 2 else "model.keras")
     keras.Model(base.input, keras.layers.Dense(2)(base.output)).save(path)
     file = KerasFile.read(path)
-    classifier = _network(file, None, 2)
+    classifier = recognise(file, None, 2)
     assert classifier.backbone is row
-    file.refuse_strange_layers(classifier)
+    file.check_layers(classifier)
     kernel, _ = file.head(classifier)
     assert kernel.shape == (base.output_shape[-1], 2)
     keras.backend.clear_session()
@@ -142,11 +142,11 @@ def test_every_network_is_recognised(tmp_path, number):
 def test_a_network_that_is_none_of_ours_says_so(tmp_path):
     path = tmp_path / "model.keras"
     users_model().save(path)
-    with pytest.raises(BadData, match="is made of another network than resnet50"):
+    with pytest.raises(BadData, match="does not contain the network resnet50"):
         import_keras(path, "cats", LABELS, "resnet50")
     base = keras.applications.MobileNetV2(input_shape=(64, 64, 3), include_top=False, weights=None, alpha=0.5)
     keras.Model(base.input, keras.layers.Dense(3)(keras.layers.GlobalAveragePooling2D()(base.output))).save(path)
-    with pytest.raises(BadData, match="is made of no network that catseye knows"):
+    with pytest.raises(BadData, match="contains no network that catseye supports"):
         import_keras(path, "cats", LABELS)
 
 

@@ -1,46 +1,16 @@
 import numpy as np
 import pytest
 
-from models.card import Card, Head, WeightsProvenance
-from models.image.decode import content_hash
-from models.runtime.base import open_runtime
+from models.export.head import read_head
 from models.runtime.cam import class_activation
-from tests.support.images import encode
+from models.runtime.open import open_runtime
 from tests.support.shapes import CIRCLE, SQUARE, shapes_folder
 from training.config import TrainSettings
-from training.data.dataset import Fractions, Sample, labels_of, load_batch, read_dataset
+from training.data.dataset import Fractions, labels_of, load_batch, read_dataset
+from training.evaluate.metrics import logits_of
 from training.pipeline import train
 from training.publish import choose_precision
-from training.publish.choose_precision import Answers, accuracy, decide, logits_of
-
-
-class Means:
-    """A runtime whose logits are the means of the channels."""
-
-    streams = 2
-
-    def run(self, images, outputs=("logits",)):
-        return {"logits": images.mean((1, 2)).astype(np.float32)}
-
-
-def test_logits_come_in_the_samples_order(tmp_path):
-    card = Card(
-        name="x",
-        labels=("a", "b", "c"),
-        backbone="cnn",
-        input_size=(8, 8),
-        weights=WeightsProvenance(source="none", detail=""),
-        head=Head(embedding_size=1),
-        parameters=1,
-    )
-    samples = []
-    for i in range(40):
-        path = tmp_path / f"{i}.png"
-        data = encode(np.full((8, 8, 3), i, np.uint8), "PNG")
-        path.write_bytes(data)
-        samples.append(Sample(path=path, label=0, sha256=content_hash(data), split="test"))
-    assert logits_of(Means(), samples, card)[:, 0].tolist() == list(range(40))
-    assert logits_of(Means(), [], card).shape == (0, 3)
+from training.publish.choose_precision import Predictions, accuracy, decide
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +52,7 @@ def test_where_int8_is_allowed_its_file_serves_and_its_figures_stand_on_the_card
 
 def test_class_activation_of_int8_adds_up_to_the_logits(place, int8):
     images = load_batch(read_dataset(place, quiet=True).test[:3], int8.card.input_size)
-    runtime, (kernel, bias) = open_runtime(int8), int8.head("int8")
+    runtime, (kernel, bias) = open_runtime(int8), read_head(int8.path, "int8")
     found = runtime.run(images, runtime.outputs)
     for row, logits in enumerate(found["logits"]):
         maps = {pool.tap: found[f"tap_{pool.tap}"][row] for pool in int8.card.head.pools}
@@ -136,20 +106,20 @@ def test_without_held_out_images_float_serves_and_it_says_why(place, capsys):
 def test_the_bound_decides(plain, rounded, most, half, serves):
     chosen, reason = decide(plain, rounded, most, "1000 test images", half)
     assert chosen == serves
-    assert f"Serves {serves}: int8 is right on {rounded:.2%} of 1000 test images, float32 on {plain:.2%}" in reason
+    assert f"Serves {serves}: on 1000 test images int8 has accuracy {rounded:.2%}, float32 {plain:.2%}" in reason
     if half is not None and serves != "int8":
-        assert f"bfloat16 on {half:.2%}" in reason
+        assert f"bfloat16 {half:.2%}" in reason
 
 
 @pytest.mark.parametrize("able", [True, False])
 def test_where_int8_is_refused_bfloat16_serves_on_processors_that_have_it(place, monkeypatch, able):
     """A processor without it cannot measure it, and one that has it runs it: what is measured here is real on those."""
     monkeypatch.setattr("training.publish.choose_precision.has_bfloat16", lambda: able)
-    monkeypatch.setattr("training.publish.choose_precision._rounded", useless(choose_precision._rounded))
+    monkeypatch.setattr("training.publish.choose_precision.quantized", useless(choose_precision.quantized))
     stored = trained(place, int8_drop=0.0, head_epochs=1, epochs=1)
     note = stored.card.exports[1].note
-    assert "int8 loses" in note
-    assert ("bfloat16 on" in note) == able
+    assert "int8 drops by" in note
+    assert (", bfloat16 " in note) == able
     serves = stored.card.served_precision
     assert f"Serves {serves}" in note
     assert serves in (("bfloat16", "float32") if able else ("float32",))
@@ -171,4 +141,4 @@ def test_accuracy_is_of_the_validation_images_where_none_are_for_testing(place):
     dataset = read_dataset(place, quiet=True, fractions=Fractions(validation=0.5, test=0))
     truth = labels_of(dataset.validation)
     right = np.eye(2, dtype=np.float32)[np.where(np.arange(len(truth)) < 6, truth, 1 - truth)]
-    assert accuracy(Answers("float32", right, right[:0]), dataset) == 6 / len(truth)
+    assert accuracy(Predictions("float32", right, right[:0]), dataset) == 6 / len(truth)

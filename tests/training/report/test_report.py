@@ -129,10 +129,10 @@ def test_the_page_stands_alone(page):
 
 def test_the_page_tells_the_figures_and_the_data(page):
     text = page.text
-    assert "66.7 % of 6 images right (95 % interval 30.0 % to 90.3 %)" in text
+    assert "Test accuracy 66.7 % on 6 images (95 % interval 30.0 % to 90.3 %)" in text
     for words in (*LABELS, "gone.png: no such file", "Freeze most: because.", "temperature 1.50", "64 × 96 pixels"):
         assert words in text
-    assert text.count("Taken for") == 2
+    assert text.count("; labelled ") == 2
 
 
 def test_labels_are_text_not_markup(page):
@@ -168,10 +168,10 @@ def test_a_mistake_among_several_labels_shows_both_maps(tmp_path):
 
 def test_networks_without_activation_and_files_that_went_away(data, drawn):
     data.test[0].path.unlink()
-    report = report_of(data, activation=lambda sample, label: None)
+    report = report_of(data)
     page = Page(render(report, drawn))
     assert "Orange marks" not in page.text
-    assert page.text.count("Taken for") == 1
+    assert page.text.count("; labelled ") == 1
 
 
 def test_without_held_out_images_there_are_no_figures(tmp_path):
@@ -179,7 +179,7 @@ def test_without_held_out_images_there_are_no_figures(tmp_path):
     data = read_dataset(root, quiet=True, fractions=Fractions(validation=0.0, test=0.0))
     report = report_of(data, logits=np.zeros((0, 2)), phases=(), notes=())
     text = Page(write_report(tmp_path / "run", report).read_text("utf-8")).text
-    assert "No image was held out" in text
+    assert "No images were held out" in text
     assert not list((tmp_path / "run").glob("plots/*"))
 
 

@@ -4,32 +4,41 @@ import json
 import numpy as np
 import pytest
 
-from models.errors import BadImage, BadParameter
-from service.routes.json_schema import inlined_schema
-from service.routes.lab.presets import PRESETS
-from service.routes.lab.routes import MAX_STEP_NUMBERS, _work, run
-from service.routes.lab.schemas import ConvolveAnswer, ConvolveRequest, parse_request
+from service.routes.lab.routes import MAX_STEP_NUMBERS, PRESETS
+from service.routes.lab.schemas import ConvolveAnswer
 from tests.support.images import encode
 
 EDGE = [[0, -1, 0], [-1, 4, -1], [0, -1, 0]]
 RNG = np.random.default_rng(2)
 
 
-def lab(**request):
-    answer = json.loads(_work(json.dumps(request).encode()))
-    ConvolveAnswer.model_validate(answer)
-    return answer
+@pytest.fixture
+def lab(client):
+    """The answer to a request."""
+
+    def ask(**request):
+        reply = client.post("/v1/convolve", content=json.dumps(request))
+        assert reply.status_code == 200, reply.text
+        ConvolveAnswer.model_validate(reply.json())
+        return reply.json()
+
+    return ask
 
 
-def refusal(**request):
-    with pytest.raises(BadParameter) as caught:
-        _work(json.dumps(request).encode())
-    # One sentence says what was wrong, one what to do.
-    assert caught.value.detail.endswith(".")
-    return caught.value.detail
+@pytest.fixture
+def refusal(client):
+    """What is said of a request that cannot be answered: a sentence on what was wrong, and one on what to do."""
+
+    def ask(**request):
+        reply = client.post("/v1/convolve", content=json.dumps(request))
+        assert reply.json()["code"] == "bad_parameter"
+        assert reply.json()["detail"].endswith(".")
+        return reply.json()["detail"]
+
+    return ask
 
 
-def test_steps_show_window_products_and_sum():
+def test_steps_show_window_products_and_sum(lab):
     answer = lab(image=[[1, 2, 3], [4, 5, 6]], kernel=[[1, 0], [0, -1]], steps=True)
     assert answer["feature_maps"] == [[[-4, -4]]]
     assert answer["steps"][1] == {
@@ -38,20 +47,20 @@ def test_steps_show_window_products_and_sum():
     }  # fmt: skip
 
 
-def test_steps_begin_inside_the_padding():
+def test_steps_begin_inside_the_padding(lab):
     answer = lab(image=[[1, 2], [3, 4]], kernel=np.ones((3, 3)).tolist(), padding="same", steps=True)
     assert answer["padding"] == {"top": 1, "bottom": 1, "left": 1, "right": 1}
     assert (answer["steps"][0]["top"], answer["steps"][0]["left"]) == (-1, -1)
     assert answer["steps"][0]["window"] == [[0, 0, 0], [0, 1, 2], [0, 3, 4]]
 
 
-def test_a_list_of_kernels_makes_a_map_each():
+def test_a_list_of_kernels_makes_a_map_each(lab):
     answer = lab(image=[[1, 2], [3, 4]], kernel=[[[1]], [[10]]])
     assert answer["shape"] == [2, 2, 2]
     assert answer["feature_maps"] == [[[1, 2], [3, 4]], [[10, 20], [30, 40]]]
 
 
-def test_a_kernel_with_channels_sums_over_them_all():
+def test_a_kernel_with_channels_sums_over_them_all(lab):
     image = [[[1, 10], [2, 20]]]
     assert lab(image=image, kernel=[[[1, 1]]])["feature_maps"] == [[[11, 22]]]
     several = lab(image=image, kernel=[[[[1, 0]]], [[[0, 1]]]], steps=True)
@@ -59,7 +68,7 @@ def test_a_kernel_with_channels_sums_over_them_all():
     assert several["steps"][3]["products"] == [[[0, 20]]]
 
 
-def test_pooling_follows_the_convolution_and_its_windows_leave_the_padding_out():
+def test_pooling_follows_the_convolution_and_its_windows_leave_the_padding_out(lab):
     answer = lab(
         image=[[1, 2, 3]] * 3,
         kernel=[[2]],
@@ -70,14 +79,14 @@ def test_pooling_follows_the_convolution_and_its_windows_leave_the_padding_out()
     assert answer["pool_steps"][1]["window"] == [[6], [6]]
 
 
-def test_pooling_alone_takes_every_channel_of_the_image():
+def test_pooling_alone_takes_every_channel_of_the_image(lab):
     answer = lab(image=[[[1, 9], [2, 8]], [[3, 7], [4, 6]]], pool={"size": [2, 2], "stride": [1, 1]})
     assert answer["pooled"] == [[[4]], [[9]]]
     assert "feature_maps" not in answer
 
 
 @pytest.mark.parametrize("prefix", ["", "data:image/png;base64,"])
-def test_an_image_file_in_base64_is_read_grey_or_in_colour(prefix):
+def test_an_image_file_in_base64_is_read_grey_or_in_colour(lab, prefix):
     pixels = np.zeros((4, 6, 3), np.uint8)
     pixels[..., 0] = 200
     text = prefix + base64.b64encode(encode(pixels, "PNG")).decode()
@@ -88,21 +97,21 @@ def test_an_image_file_in_base64_is_read_grey_or_in_colour(prefix):
     assert np.unique(colour["feature_maps"]).tolist() == [200]
 
 
-def test_a_large_image_file_is_shrunk_and_the_answer_says_so():
+def test_a_large_image_file_is_shrunk_and_the_answer_says_so(lab):
     text = base64.b64encode(encode(np.zeros((80, 120, 3), np.uint8), "JPEG")).decode()
     answer = lab(image=text, kernel=EDGE, max_side=30)
     assert answer["input"] == {"shape": [20, 30, 1], "shrunk_from": [80, 120]}
 
 
 @pytest.mark.parametrize("preset", PRESETS, ids=lambda preset: preset.name)
-def test_every_preset_runs(preset):
+def test_every_preset_runs(lab, preset):
     lab(**preset.request)
 
 
-def test_the_maps_are_drawn_on_request():
+def test_the_maps_are_drawn_on_request(client):
     for request in ({"kernel": [EDGE, EDGE]}, {"pool": {"size": 2}}):
-        body = json.dumps({"image": [[1, 2, 3, 9]] * 4, **request}).encode()
-        assert _work(body, "png").startswith(b"\x89PNG")
+        body = {"image": [[1, 2, 3, 9]] * 4, **request}
+        assert client.post("/v1/convolve?format=png", json=body).content.startswith(b"\x89PNG")
 
 
 def test_names_of_presets_are_unique():
@@ -147,7 +156,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("request_", REFUSED.values(), ids=REFUSED)
-def test_impossible_requests_are_refused_in_words(request_):
+def test_impossible_requests_are_refused_in_words(refusal, request_):
     detail = refusal(**request_)
     assert 40 < len(detail) < 300
 
@@ -165,29 +174,29 @@ def test_impossible_requests_are_refused_in_words(request_):
     ],
     ids=["empty", "cut", "null", "list", "no text", "deep", "long number"],
 )
-def test_bodies_that_are_no_request_are_refused_in_words(body):
-    with pytest.raises(BadParameter):
-        _work(body)
+def test_bodies_that_are_no_request_are_refused_in_words(client, body):
+    assert client.post("/v1/convolve", content=body).json()["code"] == "bad_parameter"
 
 
-def test_the_place_of_a_mistake_is_named():
+def test_the_place_of_a_mistake_is_named(refusal):
     assert "`image.1.0`" in refusal(image=[[1], ["x"]], kernel=[[1]])
     assert "`pool.size`" in refusal(image=[[1]], pool={"size": 0})
 
 
-def test_base64_of_something_else_is_a_bad_image():
-    with pytest.raises(BadImage):
-        run(ConvolveRequest(image=base64.b64encode(b"hello world").decode(), kernel=[[1.0]]))
+def test_base64_of_something_else_is_a_bad_image(client):
+    request = {"image": base64.b64encode(b"hello world").decode(), "kernel": [[1]]}
+    assert client.post("/v1/convolve", json=request).json()["code"] == "bad_image"
 
 
-def test_the_limit_on_steps_admits_the_lecture_and_more():
+def test_the_limit_on_steps_admits_the_lecture_and_more(lab):
     side = int((MAX_STEP_NUMBERS / 9) ** 0.5)
     assert side > 50
     answer = lab(image=np.ones((side, side)).tolist(), kernel=EDGE, padding="same", steps=True)
     assert len(answer["steps"]) == side * side
 
 
-def test_the_schema_has_no_references_left():
-    assert "$ref" not in json.dumps(inlined_schema(ConvolveRequest))
-    assert inlined_schema(ConvolveRequest)["required"] == ["image"]
-    assert parse_request(b'{"image":[[1]],"kernel":[[1]]}').stride == 1
+def test_the_schema_has_no_references_left(client):
+    operation = client.get("/openapi.json").json()["paths"]["/v1/convolve"]["post"]
+    schema = operation["requestBody"]["content"]["application/json"]["schema"]
+    assert "$ref" not in json.dumps(schema)
+    assert schema["required"] == ["image"]

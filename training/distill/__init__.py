@@ -1,1 +1,0 @@
-"""Train a fast student on a stored classifier's answers."""
