@@ -78,7 +78,7 @@ def faketime() -> str | None:
 def kubectl_line() -> str:
     """Debian has no package of it."""
     machine = {"x86_64": "amd64", "aarch64": "arm64"}.get(platform.machine(), platform.machine())
-    site = "https://dl.k8s.io/release/v1.31.0/bin/linux"
+    site = "https://dl.k8s.io/release/v1.32.4/bin/linux"
     return f"curl -Lo /usr/local/bin/kubectl {site}/{machine}/kubectl && chmod +x /usr/local/bin/kubectl"
 
 
