@@ -131,7 +131,7 @@ def main() -> None:
     options = parser.parse_args()
     data = cells(options.images)
     classifier = network(options.size)
-    features = classifier.feature_model().predict(load_batch(data.train, (options.size,) * 2), verbose=0)
+    features = classifier.output_model().predict(load_batch(data.train, (options.size,) * 2), verbose=0)["embedding"]
     scale = features.mean(0), features.std(0)
     print(f"{len(data.train)} training and {len(data.test)} test cells, {options.epochs} epochs, {options.size} px")
     print(f"{'':24}{'model.fit':>12}{'catseye':>10}{'ratio':>8}   accuracy (fit, catseye)")

@@ -33,6 +33,8 @@ GENERATED = "<!-- Written by docs/generate.py. Change the code or that script, t
 
 OTHER_VARIABLES = {
     "BENTOML_HOME": "Folder of the model store; `~/bentoml` by default.",
+    "CATSEYE_CACHE_GB": "Training: gigabytes that the cache of features may take, 10 by default; the least recently "
+    "used are removed.",
     "CATSEYE_WEIGHTS_URL": "Training: mirror of `https://storage.googleapis.com` from which ImageNet weights are "
     "downloaded. It must have the same paths.",
     "TF_CONFIG": "Training: the cluster ([several devices](../how-to/several-devices.md)).",
@@ -63,6 +65,7 @@ REMEDIES = {
     "overloaded": "Send the request again after `Retry-After` seconds; add replicas if it persists.",
     "draining": "Send the request again: the load balancer has other replicas.",
     "timed_out": "Send fewer images per request, or raise `CATSEYE_TIMEOUT`.",
+    "slow_body": "Send a smaller file or over a faster connection, or raise `CATSEYE_TIMEOUT`.",
     "internal": "Search the server's log for the request id, and report it.",
     "not_found": "Choose a route that `/docs` lists.",
     "method_not_allowed": "Use the method that `detail` and the header `Allow` name.",

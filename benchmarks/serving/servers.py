@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import Self
 
 import psutil
-from service.process.launcher import check_free
+
+from service.process.supervisor import listen
 
 START_SECONDS = 180.0
 ROOT = Path(__file__).parents[2]
@@ -95,7 +96,7 @@ def start(
     command: Sequence[str], environment: dict[str, str], port: int, ready: str, log: Path, folder: Path
 ) -> Server:
     """Start a server in ``folder`` on a free ``port`` and wait until a GET of the path ``ready`` is answered 200."""
-    check_free("127.0.0.1", port)
+    listen("127.0.0.1", port, 1).close()  # raises where it is taken
     began = time.perf_counter()
     with log.open("ab") as out:
         process = subprocess.Popen(

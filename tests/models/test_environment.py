@@ -46,7 +46,7 @@ def test_a_command_is_not_drowned_by_tensorflow(tmp_path: Path) -> None:
     command = ("-m", "catseye", "import", "no.keras", "--name", "birds", "--labels", str(path))
     done = subprocess.run([sys.executable, *command], capture_output=True, text=True, timeout=120)
     assert done.stderr.count("\n") == 1, done.stderr
-    assert "'crane'. Tell them apart" in done.stderr
+    assert "'crane'. Make them different" in done.stderr
 
 
 def test_tensorflow_is_imported_where_standard_error_is_closed() -> None:

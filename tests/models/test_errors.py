@@ -8,7 +8,8 @@ from models import errors
 from models.errors import CatseyeError
 
 CONTRACT = {
-    ("bad_image", 400), ("unauthorized", 401), ("unknown_model", 404), ("unknown_layer", 404), ("too_large", 413),
+    ("bad_image", 400), ("unauthorized", 401), ("unknown_model", 404), ("unknown_layer", 404), ("slow_body", 408),
+    ("too_large", 413),
     ("too_many_pixels", 413), ("unsupported_media", 415), ("bad_parameter", 422), ("bad_data", 422),
     ("weights_unavailable", 422), ("store_error", 500), ("overloaded", 503), ("draining", 503), ("timed_out", 504),
 }  # fmt: skip

@@ -20,7 +20,7 @@ def test_frozen_and_trained_layers_make_the_whole_network(classifier, freeze):
     assert rows.shape == (2, trunk.width)
     np.testing.assert_allclose(
         np.asarray(trunk.trained_model()(trunk.unpack(rows))),
-        np.asarray(classifier.feature_model()(images)),
+        np.asarray(classifier.output_model()(images)["embedding"]),
         atol=1e-4,
     )
 
