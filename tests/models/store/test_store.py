@@ -216,3 +216,10 @@ print(store.list_models()[0].tag)
 assert not {"bentoml", "keras", "tensorflow", "openvino"} & set(sys.modules)
 """
     assert run_on(home, code).strip() == saved.tag
+
+
+def test_scripts_of_users_import_the_store_from_models() -> None:
+    from models import store as public
+
+    assert public.delete is store.delete
+    assert set(public.__all__) <= set(dir(public))
